@@ -1,0 +1,126 @@
+//! How a media plane is set up, and every bound that it keeps.
+//!
+//! A bound has a name, a value and a reason here and nowhere else. Reaching one is counted or
+//! answered with an error that names it; nothing grows without one.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The media plane's part of the configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SfuConfig {
+    /// Media threads; 0 means one per core.
+    pub workers: u16,
+    /// Where the sockets are bound.
+    pub listen_ip: IpAddr,
+    /// Worker `n` listens on `port_first + n`; 0 lets the system choose.
+    pub port_first: u16,
+    /// The addresses that clients are told; empty means the address that is bound. Needed behind a
+    /// one-to-one NAT and wherever `listen_ip` is unspecified.
+    pub advertised_ips: Vec<IpAddr>,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+impl Default for SfuConfig {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            listen_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            // One above the HTTP port 7880 and the reserved TCP port 7881.
+            port_first: 7882,
+            advertised_ips: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Every bound of the media plane.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Datagrams read from a socket before what they caused is sent: 64 amortises a system call
+    /// to under a tenth of a microsecond each, and more would only add delay.
+    pub datagrams_per_turn_max: usize,
+    /// Rooms on one worker.
+    pub rooms_max: usize,
+    /// Transports on one worker: each holds about 60 KB.
+    pub transports_max: usize,
+    /// Publications of one transport: a clinician with face, scope, two screens and their sounds
+    /// needs six.
+    pub publications_per_transport_max: usize,
+    /// Subscriptions of one transport.
+    pub subscriptions_per_transport_max: usize,
+    /// Sources that one transport may send from; 3 layers with retransmission on 8 tracks are 48.
+    pub ssrcs_per_transport_max: usize,
+    /// Packets kept per layer for retransmission; a power of two. At 300 packets a second 512 last
+    /// for more than a second.
+    pub history_packets: usize,
+    /// Slabs of 2 KB on one worker, for all histories and everything under way: 128 MB.
+    pub slabs_max: usize,
+    /// Retransmissions to one subscriber as a share of what it is sent, in percent.
+    pub resend_percent_max: u32,
+    /// No picture is asked for more often than this per layer.
+    #[serde(with = "millis")]
+    pub keyframe_interval_min: Duration,
+    /// Bytes that one data channel message may have; what LiveKit's clients assume.
+    pub data_message_bytes_max: usize,
+    /// Bytes waiting to be sent over the data channels of one transport.
+    pub data_queue_bytes_max: usize,
+    /// A peer that never passes a connectivity check is forgotten after this.
+    #[serde(with = "millis")]
+    pub connect_timeout: Duration,
+    /// Without a connectivity check for so long the peer's consent has lapsed (RFC 7675: 30 s at
+    /// most).
+    #[serde(with = "millis")]
+    pub consent_timeout: Duration,
+    /// Connectivity checks with bad credentials that are answered per worker and second; what is
+    /// above is dropped without a reply.
+    pub stun_errors_per_second_max: u32,
+    /// Commands waiting for a worker.
+    pub commands_queued_max: usize,
+    /// Events waiting for the control plane.
+    pub events_queued_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            datagrams_per_turn_max: 64,
+            rooms_max: 2_000,
+            transports_max: 4_000,
+            publications_per_transport_max: 16,
+            subscriptions_per_transport_max: 256,
+            ssrcs_per_transport_max: 64,
+            history_packets: 512,
+            slabs_max: 65_536,
+            resend_percent_max: 20,
+            keyframe_interval_min: Duration::from_millis(500),
+            data_message_bytes_max: 64_000,
+            data_queue_bytes_max: 1 << 20,
+            connect_timeout: Duration::from_secs(20),
+            consent_timeout: Duration::from_secs(15),
+            stun_errors_per_second_max: 100,
+            commands_queued_max: 16_384,
+            events_queued_max: 65_536,
+        }
+    }
+}
+
+/// Durations as whole milliseconds in configuration files.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_u64(value.as_millis() as u64)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+        u64::deserialize(input).map(Duration::from_millis)
+    }
+}

@@ -1,0 +1,122 @@
+//! What the control plane may tell a shard: the whole downward half of its interface.
+//!
+//! A command needs no answer. One that cannot be carried out (an unknown id, a limit, an old
+//! epoch) is refused by an [`Event::Refused`](super::event::Event::Refused) and changes nothing.
+
+use bytes::Bytes;
+
+use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId};
+use crate::media::{LayerWish, PublicationParams, SubscriptionParams};
+use crate::transport::params::{IceCredentials, SctpParams, TransportParams};
+
+/// A command with the room it belongs to and the epoch of that room's placement.
+#[derive(Clone, Debug)]
+pub struct Directive {
+    /// The room; every other id in the command lives in it.
+    pub room: RoomId,
+    /// Refused if older than the newest epoch that the worker has seen for the room.
+    pub epoch: Epoch,
+    /// What to do.
+    pub command: Command,
+}
+
+/// One wish of the control plane.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Makes an empty room.
+    OpenRoom,
+    /// Ends the room and everything in it.
+    CloseRoom,
+    /// Makes a transport and waits for its peer's first connectivity check.
+    AddTransport {
+        /// Its id.
+        transport: TransportId,
+        /// What was agreed.
+        params: Box<TransportParams>,
+    },
+    /// Replaces the ICE credentials of both sides; DTLS and SRTP go on as they are.
+    RestartIce {
+        /// Which one.
+        transport: TransportId,
+        /// Ours, fresh.
+        local: IceCredentials,
+        /// The peer's, fresh.
+        remote: IceCredentials,
+    },
+    /// The peer has added data channels to a transport that had none.
+    AddSctp {
+        /// Which one.
+        transport: TransportId,
+        /// What was agreed.
+        params: SctpParams,
+    },
+    /// Says goodbye (DTLS close) and forgets the transport, its publications and subscriptions.
+    RemoveTransport {
+        /// Which one.
+        transport: TransportId,
+    },
+    /// Accepts a track from a transport.
+    Publish {
+        /// Who sends it.
+        transport: TransportId,
+        /// Its id.
+        publication: PublicationId,
+        /// What was agreed.
+        params: Box<PublicationParams>,
+    },
+    /// Stops forwarding a publication while `muted`, whatever its sender does; its packets are
+    /// still authenticated and counted.
+    SetMuted {
+        /// Which one.
+        publication: PublicationId,
+        /// Silence it, or let it through again.
+        muted: bool,
+    },
+    /// Forgets a publication and all subscriptions to it.
+    Unpublish {
+        /// Which one.
+        publication: PublicationId,
+    },
+    /// Sends a publication to a transport of the same room.
+    Subscribe {
+        /// Who receives it.
+        transport: TransportId,
+        /// Its id.
+        subscription: SubscriptionId,
+        /// What is received.
+        publication: PublicationId,
+        /// How it is numbered on the receiver's side.
+        params: Box<SubscriptionParams>,
+    },
+    /// Changes which layer a subscription gets.
+    SetWish {
+        /// Which one.
+        subscription: SubscriptionId,
+        /// The wish.
+        wish: LayerWish,
+    },
+    /// Stops sending a publication to a transport.
+    Unsubscribe {
+        /// Which one.
+        subscription: SubscriptionId,
+    },
+    /// Sends one message over a data channel. What does not fit the bounded send queue is refused
+    /// for `Reliable` and dropped, counted, for `Lossy`.
+    SendData {
+        /// To whom.
+        transport: TransportId,
+        /// Over which channel.
+        channel: DataChannel,
+        /// The message.
+        payload: Bytes,
+    },
+}
+
+/// The two data channels that clients of the LiveKit protocol open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataChannel {
+    /// Label `_reliable`: ordered, retransmitted without end.
+    Reliable,
+    /// Label `_lossy`: unordered, never retransmitted.
+    Lossy,
+}

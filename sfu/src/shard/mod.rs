@@ -1,0 +1,4 @@
+//! The state of one worker: every room, transport, publication and subscription on it.
+
+pub mod command;
+pub mod event;

@@ -1,0 +1,62 @@
+//! What a shard counts: plain numbers, owned by one thread, copied out once a second as a value.
+
+use crate::error::Reject;
+
+/// Everything a worker has counted since it started, and a few levels of the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatsSnapshot {
+    /// Datagrams read.
+    pub datagrams_in: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Datagrams handed to the socket.
+    pub datagrams_out: u64,
+    /// Bytes handed to the socket.
+    pub bytes_out: u64,
+    /// Datagrams that the socket refused.
+    pub datagrams_unsent: u64,
+    /// RTP packets taken from publishers.
+    pub packets_in: u64,
+    /// RTP packets sent to subscribers, retransmissions not counted.
+    pub packets_out: u64,
+    /// Retransmissions sent to subscribers.
+    pub packets_resent: u64,
+    /// Packets that subscribers asked for and that could not be sent again.
+    pub resends_refused: u64,
+    /// Packets that publishers were asked to send again.
+    pub packets_requested: u64,
+    /// Requests for a keyframe sent to publishers.
+    pub keyframes_requested: u64,
+    /// Data channel messages in.
+    pub data_in: u64,
+    /// Data channel messages out.
+    pub data_out: u64,
+    /// Lossy data channel messages dropped because a queue was full.
+    pub data_dropped: u64,
+    /// Dropped datagrams by [`Reject::ALL`].
+    pub rejects: [u64; Reject::ALL.len()],
+    /// Rooms now.
+    pub rooms: u64,
+    /// Transports now.
+    pub transports: u64,
+    /// Publications now.
+    pub publications: u64,
+    /// Subscriptions now.
+    pub subscriptions: u64,
+    /// Slabs in use now.
+    pub slabs_used: u64,
+    /// Time spent working, in nanoseconds, of the worker's whole life.
+    pub busy_ns: u64,
+}
+
+impl StatsSnapshot {
+    /// Counts one dropped datagram.
+    pub fn reject(&mut self, reason: Reject) {
+        self.rejects[reason as usize] += 1;
+    }
+
+    /// How many datagrams were dropped for `reason`.
+    pub fn rejected(&self, reason: Reject) -> u64 {
+        self.rejects[reason as usize]
+    }
+}

@@ -1,0 +1,1 @@
+//! Rooms, participants and the LiveKit protocol: the single front door.

@@ -1,0 +1,1 @@
+//! End-to-end proofs of the whole product; see README.md beside this file.
