@@ -2,3 +2,6 @@
 
 pub mod command;
 pub mod event;
+pub mod output;
+
+pub use output::{Batch, Datagram, Output};
