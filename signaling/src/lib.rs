@@ -1,1 +1,18 @@
 //! Rooms, participants and the LiveKit protocol: the single front door.
+//!
+//! The life of a join: `http` accepts a connection, bounds it by address and checks the token;
+//! `session` speaks the protocol over the upgraded socket; `room` decides, one task and one inbox
+//! for each room; what it decides about media reaches `sfu` as plain values. Whatever a browser, a
+//! phone or a hospital system asks for comes in through [`http`], so that authentication, limits
+//! and refusals are in one place.
+//!
+//! Modules may use those above them in this list, never those below.
+
+pub mod config;
+pub mod error;
+pub mod limits;
+pub mod token;
+
+pub mod http;
+
+pub mod fuzz;
