@@ -1,0 +1,277 @@
+//! The DTLS side of a transport: a thin face over `dimpl`.
+//!
+//! We are always the server and speak version 1.2: `dimpl`'s 1.2 server chooses the SRTP profile
+//! by its own order, AEAD_AES_256_GCM first, while its 1.3 server takes the client's first, which
+//! for Chromium is the one that costs three times as much (docs/decisions/002-dtls-dimpl.md). The
+//! peer's certificate must have the fingerprint that was signalled; nothing else about it counts.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::{digest, rand};
+use bytes::Bytes;
+use dimpl::{Config, DtlsCertificate, Output, SrtpProfile};
+use zeroize::Zeroizing;
+
+use super::params::Fingerprint;
+use super::srtp::Profile;
+use crate::error::Reject;
+use crate::shard::event::DisconnectReason;
+
+/// The certificate that this process shows to every peer. Cheap to clone.
+#[derive(Clone)]
+#[expect(
+    clippy::disallowed_types,
+    reason = "dimpl takes its configuration so; nothing of it is on a packet's way"
+)]
+pub struct Identity {
+    certificate: std::sync::Arc<DtlsCertificate>,
+    config: std::sync::Arc<Config>,
+    fingerprint: Fingerprint,
+    secret: [u8; 32],
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.fingerprint).finish()
+    }
+}
+
+impl Identity {
+    /// Makes a self-signed ECDSA P-256 certificate, to be done once per process.
+    ///
+    /// # Panics
+    ///
+    /// If the system has no randomness to give: nothing could be kept secret then.
+    #[expect(clippy::disallowed_types, reason = "as above")]
+    pub fn generate() -> Self {
+        let certificate = dimpl::certificate::generate_self_signed_certificate()
+            .expect("a key needs nothing but randomness");
+        let mut secret = [0; 32];
+        rand::fill(&mut secret).expect("the system gives randomness");
+        let config = Config::builder()
+            .mtu(MTU)
+            // Whoever is heard here has already passed a connectivity check: a cookie would only
+            // cost a round trip (RFC 8842 section 5).
+            .use_server_cookie(false)
+            .flight_start_rto(FLIGHT_TIMEOUT)
+            .flight_retries(FLIGHT_RETRIES)
+            .build()
+            .expect("a configuration of constants");
+        Self {
+            fingerprint: fingerprint_of(&certificate.certificate),
+            certificate: std::sync::Arc::new(certificate),
+            config: std::sync::Arc::new(config),
+            secret,
+        }
+    }
+
+    /// What the session description says of the certificate.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Random bytes that no peer knows.
+    pub(super) fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+}
+
+/// What a datagram may have without being cut on any path that carries WebRTC: 1,280 bytes of an
+/// IPv6 link minus headers, with room for a tunnel.
+const MTU: usize = 1_150;
+/// The first retransmission: clinics on satellites have 600 ms, but most have 50, and one lost
+/// flight must not cost a second of a join that should take one.
+const FLIGHT_TIMEOUT: Duration = Duration::from_millis(250);
+/// 0.25 + 0.5 + ... seconds: longer than `connect_timeout` waits.
+const FLIGHT_RETRIES: usize = 7;
+/// The largest record (RFC 6347 section 4.1) with its overhead.
+const RECORD_MAX: usize = (1 << 14) + 256;
+
+/// What comes out of a handshake and of a connection.
+pub(super) enum DtlsOutput {
+    /// To be sent to the peer.
+    Packet(Vec<u8>),
+    /// The handshake is done and the peer is who was announced.
+    Connected(Keys),
+    /// What the peer said, decrypted.
+    Data(Bytes),
+    /// It is over.
+    Closed(DisconnectReason),
+}
+
+/// What SRTP starts from, in the order of RFC 5764 section 4.2.
+pub(super) struct Keys {
+    pub(super) profile: Profile,
+    pub(super) material: Zeroizing<Vec<u8>>,
+}
+
+/// One DTLS connection, from our side.
+pub(super) struct Dtls {
+    inner: dimpl::Dtls,
+    remote_fingerprint: Fingerprint,
+    is_peer_proven: bool,
+    is_closed: bool,
+    keys: Option<Keys>,
+    is_handshake_done: bool,
+    timeout: Option<Instant>,
+    buffer: Vec<u8>,
+    outputs: VecDeque<DtlsOutput>,
+}
+
+impl Dtls {
+    #[expect(clippy::disallowed_types, reason = "dimpl takes its configuration so")]
+    pub(super) fn new(now: Instant, identity: &Identity, remote_fingerprint: Fingerprint) -> Self {
+        let config = std::sync::Arc::clone(&identity.config);
+        let certificate = DtlsCertificate::clone(&identity.certificate);
+        Self {
+            inner: dimpl::Dtls::new_12(config, certificate, now),
+            remote_fingerprint,
+            is_peer_proven: false,
+            is_closed: false,
+            keys: None,
+            is_handshake_done: false,
+            timeout: None,
+            buffer: vec![0; MTU],
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes a datagram from a validated source.
+    pub(super) fn handle_packet(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Reject> {
+        if self.is_closed {
+            return Err(Reject::Dtls);
+        }
+        let result = self
+            .inner
+            .handle_timeout(now)
+            .and_then(|()| self.inner.handle_packet(datagram));
+        self.drain();
+        // What merely does not parse is dropped inside and has no error.
+        result.map_err(|_| {
+            self.fail();
+            Reject::Dtls
+        })
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.is_closed || self.timeout.is_none_or(|due| now < due) && self.timeout.is_some() {
+            return;
+        }
+        let result = self.inner.handle_timeout(now);
+        self.drain();
+        if result.is_err() {
+            self.fail();
+        }
+    }
+
+    /// When a flight must be sent again.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        if self.is_closed { None } else { self.timeout }
+    }
+
+    /// Encrypts one message for the peer.
+    pub(super) fn send(&mut self, data: &[u8]) {
+        if !self.is_closed {
+            // An error means that the connection is over, which the next input will say too.
+            if self.inner.send_application_data(data).is_err() {
+                self.fail();
+            }
+            self.drain();
+        }
+    }
+
+    /// Says goodbye.
+    pub(super) fn close(&mut self) {
+        if !self.is_closed && self.inner.close().is_ok() {
+            self.drain();
+        }
+        self.is_closed = true;
+    }
+
+    pub(super) fn poll(&mut self) -> Option<DtlsOutput> {
+        self.outputs.pop_front()
+    }
+
+    fn drain(&mut self) {
+        while !self.is_closed {
+            match self.inner.poll_output(&mut self.buffer) {
+                Output::Packet(packet) => {
+                    self.outputs.push_back(DtlsOutput::Packet(packet.to_vec()));
+                }
+                Output::ApplicationData(data) => {
+                    let data = Bytes::copy_from_slice(data);
+                    self.outputs.push_back(DtlsOutput::Data(data));
+                }
+                Output::BufferTooSmall { needed } if needed <= RECORD_MAX => {
+                    self.buffer.resize(needed, 0);
+                }
+                Output::BufferTooSmall { .. } => self.fail(),
+                Output::PeerCert(der) => {
+                    self.is_peer_proven = fingerprint_of(der) == self.remote_fingerprint;
+                    if !self.is_peer_proven {
+                        self.fail();
+                    }
+                }
+                Output::KeyingMaterial(material, profile) => {
+                    self.keys = keys(&material, profile);
+                    self.connect();
+                }
+                Output::Connected => {
+                    self.is_handshake_done = true;
+                    self.connect();
+                }
+                Output::CloseNotify => self.end(DisconnectReason::ClosedByPeer),
+                Output::Timeout(at) => {
+                    self.timeout = Some(at);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Connected is said once, when handshake, certificate and keys are all there.
+    fn connect(&mut self) {
+        if self.is_handshake_done
+            && let Some(keys) = self.keys.take()
+        {
+            if self.is_peer_proven {
+                self.outputs.push_back(DtlsOutput::Connected(keys));
+            } else {
+                self.fail();
+            }
+        }
+    }
+
+    fn fail(&mut self) {
+        self.end(DisconnectReason::HandshakeFailed);
+    }
+
+    fn end(&mut self, reason: DisconnectReason) {
+        if !self.is_closed {
+            self.is_closed = true;
+            self.outputs.push_back(DtlsOutput::Closed(reason));
+        }
+    }
+}
+
+fn fingerprint_of(der: &[u8]) -> Fingerprint {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+    Fingerprint(fingerprint)
+}
+
+fn keys(material: &[u8], profile: SrtpProfile) -> Option<Keys> {
+    let profile = match profile {
+        SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
+        SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
+        SrtpProfile::AES128_CM_SHA1_80 => Profile::Aes128CmSha1_80,
+        _ => return None,
+    };
+    Some(Keys {
+        profile,
+        material: Zeroizing::new(material.to_vec()),
+    })
+}

@@ -1,0 +1,447 @@
+//! Connectivity by a lite agent (RFC 8445 section 2.5): we wait for checks and answer them.
+//!
+//! `IceLite` owns the credentials of both sides, the sources that proved to know ours, and the one
+//! address that media goes to. Remote candidates need not be known: every peer is taken as
+//! peer-reflexive. It deliberately has no candidate pairs and no roles to choose.
+//!
+//! Media never goes to an address only because somebody wrote it into the source field of a
+//! datagram: before an established path moves, the new address must answer a check of ours.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use aws_lc_rs::hmac;
+use is::stun::TransId;
+
+use super::params::IceCredentials;
+use super::stun::{self, Check};
+use crate::config::Limits;
+use crate::error::Reject;
+use crate::id::TransportId;
+
+pub(super) struct IceLite {
+    local: IceCredentials,
+    remote: IceCredentials,
+    /// Those before the last restart; valid until the new ones are used (RFC 8445 section 9).
+    previous_local: Option<IceCredentials>,
+    sources: ArrayVec<Source, SOURCES_MAX>,
+    selected: Option<SocketAddr>,
+    move_to: Option<Move>,
+    consent_timeout: Duration,
+    /// Makes the ids of our own checks, unknown to the peer that chooses where they go.
+    secret: hmac::Key,
+    moves: u64,
+}
+
+/// Addresses that may send to one transport at the same time: a client with two networks, IPv4 and
+/// IPv6 and a rebinding NAT has eight. One more forgets the one that was silent for longest.
+const SOURCES_MAX: usize = 16;
+
+/// How long an address has time to answer before it is asked again.
+const MOVE_RETRY: Duration = Duration::from_millis(500);
+
+/// An address that has proven to know our password.
+struct Source {
+    address: SocketAddr,
+    checked_at: Instant,
+}
+
+/// A path that the peer wants and that has not yet answered us.
+struct Move {
+    address: SocketAddr,
+    transaction: TransId,
+    asked_at: Instant,
+}
+
+/// What one check leads to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Reply {
+    /// What goes back to the sender of the check.
+    pub(super) answer: Vec<u8>,
+    /// A check of our own, to the same address; empty where none is needed.
+    pub(super) question: Vec<u8>,
+}
+
+impl IceLite {
+    pub(super) fn new(
+        id: TransportId,
+        local: IceCredentials,
+        remote: IceCredentials,
+        secret: &[u8; 32],
+        limits: &Limits,
+    ) -> Self {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let mut context = hmac::Context::with_key(&secret);
+        context.update(&id.0.to_be_bytes());
+        Self {
+            local,
+            remote,
+            previous_local: None,
+            sources: ArrayVec::new(),
+            selected: None,
+            move_to: None,
+            consent_timeout: limits.consent_timeout,
+            secret: hmac::Key::new(hmac::HMAC_SHA256, context.sign().as_ref()),
+            moves: 0,
+        }
+    }
+
+    /// Replaces the credentials. The path stays as it is until the peer nominates another.
+    pub(super) fn restart(&mut self, local: IceCredentials, remote: IceCredentials) {
+        self.previous_local = Some(std::mem::replace(&mut self.local, local));
+        self.remote = remote;
+        self.move_to = None;
+    }
+
+    /// Takes a STUN message from `from`. Nothing changes before it has proven a password.
+    pub(super) fn handle(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<Reply, Reject> {
+        let check = Check::parse(datagram)?;
+        if !check.is_request() {
+            self.handle_answer(from, &check)?;
+            return Ok(Reply::default());
+        }
+        let password = self.authenticate(&check)?;
+        if check.is_role_conflict() {
+            let answer = check.role_conflict(&password);
+            return Ok(Reply {
+                answer,
+                question: Vec::new(),
+            });
+        }
+        self.remember(now, from);
+        let question = self.consider(now, from, check.is_nominating());
+        let answer = check.success(from, &password);
+        debug_assert!(answer.len() <= datagram.len(), "we would amplify");
+        Ok(Reply { answer, question })
+    }
+
+    /// The password that proves the check. The first use of new credentials ends the old ones.
+    fn authenticate(&mut self, check: &Check<'_>) -> Result<String, Reject> {
+        if check.local_ufrag() == self.local.ufrag {
+            if !check.is_authentic(&self.local.password) {
+                return Err(Reject::StunIntegrity);
+            }
+            self.previous_local = None;
+            return Ok(self.local.password.clone());
+        }
+        match &self.previous_local {
+            Some(old) if check.local_ufrag() == old.ufrag => check
+                .is_authentic(&old.password)
+                .then(|| old.password.clone())
+                .ok_or(Reject::StunIntegrity),
+            _ => Err(Reject::StunUnknownUser),
+        }
+    }
+
+    fn remember(&mut self, now: Instant, from: SocketAddr) {
+        if let Some(source) = self.sources.iter_mut().find(|s| s.address == from) {
+            source.checked_at = now;
+            return;
+        }
+        if self.sources.is_full() {
+            self.forget_stalest();
+        }
+        self.sources.push(Source {
+            address: from,
+            checked_at: now,
+        });
+    }
+
+    fn forget_stalest(&mut self) {
+        let stalest = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter(|(_, source)| Some(source.address) != self.selected)
+            .min_by_key(|(_, source)| source.checked_at)
+            .map(|(index, _)| index)
+            .expect("at most one of many sources is selected");
+        self.sources.swap_remove(stalest);
+    }
+
+    /// Decides whether a checked address becomes the one that media goes to. Returns a check that
+    /// it must answer first, if it must.
+    fn consider(&mut self, now: Instant, from: SocketAddr, is_nominating: bool) -> Vec<u8> {
+        match self.selected {
+            // The handshake that follows proves that somebody is there.
+            None => self.selected = Some(from),
+            Some(selected) if selected == from => {
+                // The peer has thought better of it.
+                if is_nominating {
+                    self.move_to = None;
+                }
+            }
+            Some(_) if is_nominating => return self.ask(now, from),
+            Some(_) => {}
+        }
+        Vec::new()
+    }
+
+    fn ask(&mut self, now: Instant, address: SocketAddr) -> Vec<u8> {
+        let is_asked = self
+            .move_to
+            .as_ref()
+            .is_some_and(|m| m.address == address && now < m.asked_at + MOVE_RETRY);
+        if is_asked {
+            return Vec::new();
+        }
+        self.moves += 1;
+        let tag = hmac::sign(&self.secret, &self.moves.to_be_bytes());
+        let mut id = [0; 12];
+        id.copy_from_slice(&tag.as_ref()[..12]);
+        let transaction = stun::transaction(id);
+        self.move_to = Some(Move {
+            address,
+            transaction,
+            asked_at: now,
+        });
+        stun::request(transaction, &self.local, &self.remote)
+    }
+
+    fn handle_answer(&mut self, from: SocketAddr, check: &Check<'_>) -> Result<(), Reject> {
+        let is_awaited = self
+            .move_to
+            .as_ref()
+            .is_some_and(|m| m.address == from && m.transaction == check.transaction());
+        if !is_awaited {
+            return Err(Reject::StunUnexpected);
+        }
+        if !check.is_authentic(&self.remote.password) {
+            return Err(Reject::StunIntegrity);
+        }
+        self.move_to = None;
+        self.selected = Some(from);
+        Ok(())
+    }
+
+    /// Whether `from` has proven, recently, to be the peer.
+    pub(super) fn is_validated(&self, from: SocketAddr) -> bool {
+        self.sources.iter().any(|source| source.address == from)
+    }
+
+    /// Where everything goes.
+    pub(super) fn selected(&self) -> Option<SocketAddr> {
+        self.selected
+    }
+
+    /// Forgets sources that have been silent for too long. False: the peer consents no longer.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        self.sources
+            .retain(|source| now < source.checked_at + self.consent_timeout);
+        self.selected
+            .is_none_or(|selected| self.is_validated(selected))
+    }
+
+    /// When the first source lapses.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let oldest = self.sources.iter().map(|source| source.checked_at).min()?;
+        Some(oldest + self.consent_timeout)
+    }
+}
+
+/// Which transport a connectivity check from an unknown source is for. Nothing of it is proven.
+pub fn addressee(datagram: &[u8]) -> Result<TransportId, Reject> {
+    stun::addressee(datagram)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "192.0.2.1:1000";
+    const B: &str = "192.0.2.2:2000";
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn credentials(number: u64) -> IceCredentials {
+        IceCredentials::generate(TransportId(number), [number as u8; 28])
+    }
+
+    fn agent() -> IceLite {
+        IceLite::new(
+            TransportId(1),
+            credentials(1),
+            credentials(2),
+            &[7; 32],
+            &Limits::default(),
+        )
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an arbitrary start of virtual time"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn check_of(local: &IceCredentials, is_nominating: bool) -> Vec<u8> {
+        let username = format!("{}:{}", local.ufrag, credentials(2).ufrag);
+        let message = is::stun::StunMessage::binding_request(
+            &username,
+            TransId::new(),
+            true,
+            1,
+            1,
+            is_nominating,
+        );
+        let mut buffer = [0; 300];
+        let len = message
+            .to_bytes(
+                Some(local.password.as_bytes()),
+                &mut buffer,
+                |key, parts| {
+                    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
+                    let tag = hmac::sign(&key, &parts.concat());
+                    tag.as_ref().try_into().expect("20 bytes")
+                },
+            )
+            .expect("it fits");
+        buffer[..len].to_vec()
+    }
+
+    fn answer_to(question: &[u8], by: &IceCredentials, seen_as: SocketAddr) -> Vec<u8> {
+        let check = Check::parse(question).expect("a check of ours");
+        assert!(check.is_authentic(&by.password));
+        check.success(seen_as, &by.password)
+    }
+
+    #[test]
+    fn a_check_validates_its_source_and_no_other() {
+        let mut ice = agent();
+        let reply = ice
+            .handle(start(), address(A), &check_of(&credentials(1), true))
+            .expect("a good check");
+        assert!(!reply.answer.is_empty());
+        assert!(reply.question.is_empty());
+        assert!(ice.is_validated(address(A)));
+        assert!(!ice.is_validated(address(B)));
+        assert_eq!(ice.selected(), Some(address(A)));
+    }
+
+    #[test]
+    fn a_wrong_password_or_name_changes_nothing() {
+        let mut ice = agent();
+        let mut liar = credentials(1);
+        liar.password = credentials(3).password;
+        let result = ice.handle(start(), address(A), &check_of(&liar, true));
+        assert_eq!(result, Err(Reject::StunIntegrity));
+        let result = ice.handle(start(), address(A), &check_of(&credentials(3), true));
+        assert_eq!(result, Err(Reject::StunUnknownUser));
+        assert!(!ice.is_validated(address(A)));
+        assert_eq!(ice.selected(), None);
+    }
+
+    #[test]
+    fn a_path_moves_only_after_the_new_address_has_answered() {
+        let mut ice = agent();
+        let now = start();
+        let check = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &check).expect("a good check");
+        let reply = ice.handle(now, address(B), &check).expect("a good check");
+        assert_eq!(ice.selected(), Some(address(A)));
+
+        let answer = answer_to(&reply.question, &credentials(2), address(B));
+        // From elsewhere, or made by somebody else, it counts for nothing.
+        let result = ice.handle(now, address(A), &answer);
+        assert_eq!(result, Err(Reject::StunUnexpected));
+        let mut forged = credentials(2);
+        forged.password = credentials(3).password;
+        let question = Check::parse(&reply.question).expect("a check of ours");
+        let result = ice.handle(
+            now,
+            address(B),
+            &question.success(address(B), &forged.password),
+        );
+        assert_eq!(result, Err(Reject::StunIntegrity));
+        assert_eq!(ice.selected(), Some(address(A)));
+
+        ice.handle(now, address(B), &answer).expect("the answer");
+        assert_eq!(ice.selected(), Some(address(B)));
+        // Once is enough.
+        assert!(ice.handle(now, address(B), &answer).is_err());
+    }
+
+    #[test]
+    fn a_check_without_nomination_moves_nothing() {
+        let mut ice = agent();
+        let now = start();
+        ice.handle(now, address(A), &check_of(&credentials(1), true))
+            .expect("a good check");
+        let reply = ice
+            .handle(now, address(B), &check_of(&credentials(1), false))
+            .expect("a good check");
+        assert!(reply.question.is_empty());
+        assert!(ice.is_validated(address(B)));
+        assert_eq!(ice.selected(), Some(address(A)));
+    }
+
+    #[test]
+    fn consent_lapses_with_the_selected_path() {
+        let mut ice = agent();
+        let now = start();
+        let limits = Limits::default();
+        let check = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &check).expect("a good check");
+        let later = now + limits.consent_timeout / 2;
+        assert!(ice.handle_timeout(later));
+        ice.handle(later, address(A), &check).expect("a good check");
+        assert_eq!(ice.next_timeout(), Some(later + limits.consent_timeout));
+        assert!(ice.handle_timeout(now + limits.consent_timeout));
+        assert!(!ice.handle_timeout(later + limits.consent_timeout));
+        assert!(!ice.is_validated(address(A)));
+    }
+
+    #[test]
+    fn old_credentials_live_until_the_new_ones_are_used() {
+        let mut ice = agent();
+        let now = start();
+        let old = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &old).expect("a good check");
+        ice.restart(credentials(9), credentials(2));
+        ice.handle(now, address(A), &old).expect("still valid");
+        ice.handle(now, address(A), &check_of(&credentials(9), true))
+            .expect("the new ones");
+        assert_eq!(
+            ice.handle(now, address(A), &old),
+            Err(Reject::StunUnknownUser)
+        );
+        assert_eq!(ice.selected(), Some(address(A)));
+    }
+
+    #[test]
+    fn sources_are_bounded_and_the_selected_one_stays() {
+        let mut ice = agent();
+        let now = start();
+        let check = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &check).expect("a good check");
+        for port in 1..1000 {
+            let from = SocketAddr::new(address(B).ip(), port);
+            let then = now + Duration::from_millis(u64::from(port));
+            ice.handle(then, from, &check).expect("a good check");
+        }
+        assert_eq!(ice.sources.len(), SOURCES_MAX);
+        assert!(ice.is_validated(address(A)));
+    }
+
+    #[test]
+    fn a_peer_that_wants_to_be_controlled_is_told_off() {
+        let mut ice = agent();
+        let request = stun::request(stun::transaction([1; 12]), &credentials(2), &credentials(1));
+        let reply = ice
+            .handle(start(), address(A), &request)
+            .expect("a good check");
+        let text = String::from_utf8_lossy(&reply.answer).into_owned();
+        assert!(text.contains("Role Conflict"));
+        assert!(reply.answer.len() <= request.len());
+        assert!(!ice.is_validated(address(A)));
+    }
+}
