@@ -14,6 +14,7 @@ pub mod config;
 pub mod error;
 pub mod id;
 pub mod media;
+pub mod rtp;
 pub mod shard;
 pub mod stats;
 pub mod transport;
