@@ -51,6 +51,8 @@ pub struct HttpConfig {
     /// Speak plain HTTP on an address that is not loopback. Only for a host where a proxy in front
     /// ends TLS: tokens and conversations would otherwise cross the network in the clear.
     pub insecure_http: bool,
+    /// Show `/metrics` to every caller, not to those on the same host only.
+    pub public_metrics: bool,
 }
 
 impl Default for HttpConfig {
@@ -60,6 +62,7 @@ impl Default for HttpConfig {
             // What LiveKit's SDKs and their tests try first.
             port: 7880,
             insecure_http: false,
+            public_metrics: false,
         }
     }
 }

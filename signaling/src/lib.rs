@@ -11,8 +11,11 @@
 pub mod config;
 pub mod error;
 pub mod limits;
+pub mod metrics;
 pub mod token;
 
 pub mod http;
+
+pub mod app;
 
 pub mod fuzz;

@@ -1,14 +1,30 @@
 //! The router of the front door: which address answers what, and who is calling.
 //!
-//! Handlers live in the modules below; this one composes them and holds what they share, the
-//! [`Front`].
+//! Handlers live in the modules below; this one composes them, holds what they share (the
+//! [`Front`]) and writes the access log, which shows the route and never the query, because
+//! browsers carry the token in it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
 
 use crate::config::SignalingConfig;
-use crate::limits::AddressLimits;
+use crate::limits::{AddressLimits, ConnectionSlot};
+use crate::metrics::{Count, Metrics};
 use crate::token::Keyring;
+
+pub mod assets;
+pub mod health;
+pub mod listener;
+pub mod rtc;
+pub mod tls;
 
 /// What every handler of the front door shares.
 pub struct Front {
@@ -18,21 +34,84 @@ pub struct Front {
     pub keyring: Keyring,
     /// The books on addresses.
     pub addresses: AddressLimits,
+    /// The numbers.
+    pub metrics: Metrics,
+    /// The web client.
+    pub assets: assets::Assets,
+    is_ready: AtomicBool,
 }
 
-/// The address that a request came from; an extension of every request.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientAddress(pub IpAddr);
+/// Who a request came from; an extension of every request. Whoever upgrades the connection keeps a
+/// clone for as long as it lives, so that the connection stays on the books.
+#[derive(Clone)]
+pub struct Caller {
+    /// The address at the other end.
+    pub address: IpAddr,
+    _slot: Arc<ConnectionSlot>,
+}
 
 impl Front {
     /// Handlers' shared state for a checked configuration.
-    pub fn new(config: SignalingConfig) -> Arc<Self> {
-        let keyring = Keyring::new(&config.keys, &config.limits);
-        let addresses = AddressLimits::new(&config.limits);
-        Arc::new(Self {
+    pub fn new(config: SignalingConfig) -> Self {
+        Self {
+            keyring: Keyring::new(&config.keys, &config.limits),
+            addresses: AddressLimits::new(&config.limits),
+            metrics: Metrics::default(),
+            assets: assets::Assets::embedded(),
+            is_ready: AtomicBool::new(false),
             config,
-            keyring,
-            addresses,
-        })
+        }
     }
+
+    /// Whether new participants are taken. Set once the media plane runs; unset while stopping.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.is_ready.store(is_ready, Ordering::Release);
+    }
+
+    /// Whether new participants are taken.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire)
+    }
+}
+
+impl Caller {
+    /// A caller whose connection is on the books.
+    pub fn new(address: IpAddr, slot: ConnectionSlot) -> Self {
+        Self {
+            address,
+            _slot: Arc::new(slot),
+        }
+    }
+}
+
+/// Everything that the front door answers.
+pub fn router(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .merge(rtc::routes())
+        .fallback(get(assets::serve))
+        .layer(middleware::from_fn_with_state(Arc::clone(&front), log))
+        .with_state(front)
+}
+
+async fn log(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("(page)".to_owned(), |path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    front.metrics.count(Count::Requests);
+    tracing::debug!(
+        target: "http",
+        %method,
+        route,
+        status = response.status().as_u16(),
+        took_us = began.elapsed().as_micros() as u64,
+        "answered"
+    );
+    response
 }

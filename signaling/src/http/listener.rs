@@ -1,0 +1,149 @@
+//! Accepts connections: TCP, TLS where configured, then HTTP/1.1 with upgrades.
+//!
+//! Owns the bounds that hold before there is a request: connections in all and per address, the
+//! time a handshake and a request head may take, and how long a head may be. Knows no route.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use super::{Caller, Front};
+use crate::config::Limits;
+use crate::metrics::Count;
+
+/// When accepting fails the process is out of file descriptors; connections end meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The open door.
+pub struct Listener {
+    front: Arc<Front>,
+    router: Router,
+    tcp: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Listener {
+    /// A door on a bound socket; with an acceptor it speaks TLS only.
+    pub fn new(
+        front: Arc<Front>,
+        router: Router,
+        tcp: TcpListener,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
+        Self {
+            front,
+            router,
+            tcp,
+            tls,
+        }
+    }
+
+    /// Accepts until `stop` becomes true; connections that are open then finish what they are
+    /// answering.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.tcp.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, from)) => self.admit(stream, from.ip(), stop.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, from: std::net::IpAddr, stop: watch::Receiver<bool>) {
+        let Ok(slot) = self.front.addresses.connect(Instant::now(), from) else {
+            self.front.metrics.count(Count::ConnectionsRefused);
+            return;
+        };
+        self.front.metrics.count(Count::Connections);
+        let caller = Caller::new(from, slot);
+        let connection = Connection {
+            front: Arc::clone(&self.front),
+            router: self.router.clone(),
+            caller,
+            stop,
+        };
+        tokio::spawn(connection.run(stream, self.tls.clone()));
+    }
+}
+
+/// One accepted connection.
+struct Connection {
+    front: Arc<Front>,
+    router: Router,
+    caller: Caller,
+    stop: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        // Signalling messages are small and wanted now. A socket that refuses is about to fail.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else {
+            return self.serve(stream).await;
+        };
+        let patience = self.front.config.limits.request_head_timeout;
+        match time::timeout(patience, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            _ => self.front.metrics.count(Count::HandshakesFailed),
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self {
+            front,
+            router,
+            caller,
+            mut stop,
+        } = self;
+        let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(caller.clone());
+            request
+        });
+        let http = http(&front.config.limits);
+        let connection = http
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        // How a connection ends is the peer's affair: a cut line, a slow head, a lie about a
+        // length. It is counted nowhere because it tells the operator nothing to act on.
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+}
+
+fn http(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.request_head_timeout)
+        .max_buf_size(limits.request_head_bytes_max)
+        .half_close(false);
+    http
+}
+
+/// Binds the address of the configuration.
+pub async fn bind(front: &Front) -> io::Result<TcpListener> {
+    let http = &front.config.http;
+    TcpListener::bind((http.listen_ip, http.port)).await
+}

@@ -1,0 +1,349 @@
+//! What the front door counts, and the text that `/metrics` answers with.
+//!
+//! Counters are plain atomics without labels from outside, so that nobody can make the page grow.
+//! The media plane's counters arrive once a second as values and are kept as they came. The text is
+//! Prometheus' exposition format; no name, address or room is in it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sfu::error::Reject;
+use sfu::id::WorkerId;
+use sfu::stats::StatsSnapshot;
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident => $label:literal, $help:literal;)*) => {
+        /// Something that the front door counts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Count {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Count {
+            const ALL: &'static [(Count, &'static str, &'static str)] =
+                &[$((Count::$name, $label, $help),)*];
+        }
+    };
+}
+
+counts! {
+    /// A connection was accepted.
+    Connections => "connections_total", "Connections accepted.";
+    /// A connection was closed at once because a bound was reached.
+    ConnectionsRefused => "connections_refused_total", "Connections closed at once by a limit.";
+    /// A TLS handshake failed or took too long.
+    HandshakesFailed => "tls_handshakes_failed_total", "TLS handshakes that failed.";
+    /// A request was answered.
+    Requests => "http_requests_total", "HTTP requests answered.";
+    /// A session began.
+    Sessions => "sessions_total", "Signalling sessions begun.";
+    /// A join was refused before or after the upgrade.
+    JoinsRefused => "joins_refused_total", "Joins refused.";
+    /// A session was closed because it flooded, stalled or did not read.
+    SessionsLimited => "sessions_limited_total", "Sessions closed by a limit.";
+    /// A signalling message came in.
+    MessagesIn => "signal_messages_in_total", "Signalling messages received.";
+    /// A signalling message went out.
+    MessagesOut => "signal_messages_out_total", "Signalling messages sent.";
+    /// A signalling message could not be decoded.
+    MessagesMalformed => "signal_messages_malformed_total", "Signalling messages that did not decode.";
+    /// The media plane refused a command.
+    CommandsRefused => "commands_refused_total", "Commands that the media plane refused.";
+}
+
+macro_rules! levels {
+    ($($(#[$doc:meta])* $name:ident => $label:literal, $help:literal;)*) => {
+        /// Something whose present amount is shown.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Level {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Level {
+            const ALL: &'static [(Level, &'static str, &'static str)] =
+                &[$((Level::$name, $label, $help),)*];
+        }
+    };
+}
+
+levels! {
+    /// Rooms.
+    Rooms => "rooms", "Rooms now.";
+    /// Participants.
+    Participants => "participants", "Participants now.";
+}
+
+/// All numbers of the server.
+#[derive(Default)]
+pub struct Metrics {
+    counts: [AtomicU64; Count::ALL.len()],
+    levels: [AtomicU64; Level::ALL.len()],
+    workers: Mutex<BTreeMap<WorkerId, StatsSnapshot>>,
+}
+
+impl Metrics {
+    /// Counts one more.
+    pub fn count(&self, what: Count) {
+        self.counts[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There is one more.
+    pub fn rise(&self, what: Level) {
+        self.levels[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There is one less.
+    pub fn fall(&self, what: Level) {
+        let level = &self.levels[what as usize];
+        let before = level.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "{what:?} fell below zero");
+    }
+
+    /// Keeps what a worker has counted.
+    pub fn keep(&self, worker: WorkerId, snapshot: StatsSnapshot) {
+        self.workers
+            .lock()
+            .expect("nothing panics while the counters are locked")
+            .insert(worker, snapshot);
+    }
+
+    /// The page, `connections` being those open now.
+    pub fn render(&self, connections: usize) -> String {
+        let mut page = Page(String::with_capacity(16 << 10));
+        for (what, name, help) in Count::ALL {
+            let value = self.counts[*what as usize].load(Ordering::Relaxed);
+            page.family(name, "counter", help).value("", value);
+        }
+        for (what, name, help) in Level::ALL {
+            let value = self.levels[*what as usize].load(Ordering::Relaxed);
+            page.family(name, "gauge", help).value("", value);
+        }
+        page.family("connections", "gauge", "Connections now.")
+            .value("", connections as u64);
+        let workers = self
+            .workers
+            .lock()
+            .expect("nothing panics while the counters are locked");
+        page.media(&workers);
+        page.0
+    }
+}
+
+/// How a number of a [`StatsSnapshot`] is called, what it is, and where it stands.
+type MediaFamily = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&StatsSnapshot) -> u64,
+);
+
+const MEDIA: &[MediaFamily] = &[
+    (
+        "media_datagrams_in_total",
+        "counter",
+        "Datagrams read.",
+        |s| s.datagrams_in,
+    ),
+    ("media_bytes_in_total", "counter", "Bytes read.", |s| {
+        s.bytes_in
+    }),
+    (
+        "media_datagrams_out_total",
+        "counter",
+        "Datagrams handed to the socket.",
+        |s| s.datagrams_out,
+    ),
+    (
+        "media_bytes_out_total",
+        "counter",
+        "Bytes handed to the socket.",
+        |s| s.bytes_out,
+    ),
+    (
+        "media_datagrams_unsent_total",
+        "counter",
+        "Datagrams that the socket refused.",
+        |s| s.datagrams_unsent,
+    ),
+    (
+        "media_packets_in_total",
+        "counter",
+        "RTP packets taken from publishers.",
+        |s| s.packets_in,
+    ),
+    (
+        "media_packets_out_total",
+        "counter",
+        "RTP packets sent to subscribers.",
+        |s| s.packets_out,
+    ),
+    (
+        "media_packets_resent_total",
+        "counter",
+        "Retransmissions to subscribers.",
+        |s| s.packets_resent,
+    ),
+    (
+        "media_resends_refused_total",
+        "counter",
+        "Retransmissions that were not possible.",
+        |s| s.resends_refused,
+    ),
+    (
+        "media_packets_requested_total",
+        "counter",
+        "Retransmissions asked of publishers.",
+        |s| s.packets_requested,
+    ),
+    (
+        "media_keyframes_requested_total",
+        "counter",
+        "Keyframes asked of publishers.",
+        |s| s.keyframes_requested,
+    ),
+    (
+        "media_data_in_total",
+        "counter",
+        "Data messages received.",
+        |s| s.data_in,
+    ),
+    (
+        "media_data_out_total",
+        "counter",
+        "Data messages sent.",
+        |s| s.data_out,
+    ),
+    (
+        "media_data_dropped_total",
+        "counter",
+        "Lossy data messages dropped at a full queue.",
+        |s| s.data_dropped,
+    ),
+    ("media_rooms", "gauge", "Rooms now.", |s| s.rooms),
+    ("media_transports", "gauge", "Transports now.", |s| {
+        s.transports
+    }),
+    ("media_publications", "gauge", "Publications now.", |s| {
+        s.publications
+    }),
+    ("media_subscriptions", "gauge", "Subscriptions now.", |s| {
+        s.subscriptions
+    }),
+    (
+        "media_slabs_used",
+        "gauge",
+        "Packet slabs in use now.",
+        |s| s.slabs_used,
+    ),
+];
+
+struct Page(String);
+
+impl Page {
+    fn family<'a>(&'a mut self, name: &'a str, kind: &str, help: &str) -> Family<'a> {
+        let out = &mut self.0;
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(out, "# HELP consilium_{name} {help}");
+        let _ = writeln!(out, "# TYPE consilium_{name} {kind}");
+        Family { out, name }
+    }
+
+    fn media(&mut self, workers: &BTreeMap<WorkerId, StatsSnapshot>) {
+        for (name, kind, help, value) in MEDIA {
+            let mut family = self.family(name, kind, help);
+            for (worker, snapshot) in workers {
+                family.value(&format!("{{worker=\"{}\"}}", worker.0), value(snapshot));
+            }
+        }
+        let mut busy = self.family("media_busy_seconds_total", "counter", "Time spent working.");
+        for (worker, snapshot) in workers {
+            busy.seconds(&format!("{{worker=\"{}\"}}", worker.0), snapshot.busy_ns);
+        }
+        let mut drops = self.family(
+            "media_rejected_total",
+            "counter",
+            "Datagrams dropped, by reason.",
+        );
+        for (worker, snapshot) in workers {
+            for reason in Reject::ALL {
+                let labels = format!("{{worker=\"{}\",reason=\"{}\"}}", worker.0, reason.label());
+                drops.value(&labels, snapshot.rejected(*reason));
+            }
+        }
+    }
+}
+
+struct Family<'a> {
+    out: &'a mut String,
+    name: &'a str,
+}
+
+impl Family<'_> {
+    fn value(&mut self, labels: &str, value: u64) {
+        let _ = writeln!(self.out, "consilium_{}{labels} {value}", self.name);
+    }
+
+    fn seconds(&mut self, labels: &str, nanoseconds: u64) {
+        let seconds = nanoseconds as f64 / 1e9;
+        let _ = writeln!(self.out, "consilium_{}{labels} {seconds:.3}", self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_every_drop_reason_of_every_worker() {
+        let metrics = Metrics::default();
+        let mut snapshot = StatsSnapshot::default();
+        snapshot.reject(Reject::SrtpReplay);
+        snapshot.busy_ns = 1_500_000_000;
+        metrics.keep(WorkerId(1), snapshot);
+        metrics.keep(WorkerId(0), StatsSnapshot::default());
+        metrics.count(Count::Sessions);
+        metrics.rise(Level::Rooms);
+        let page = metrics.render(3);
+        for reason in Reject::ALL {
+            let label = reason.label();
+            let zero =
+                format!("consilium_media_rejected_total{{worker=\"0\",reason=\"{label}\"}} 0\n");
+            assert!(page.contains(&zero), "{label}");
+        }
+        for line in [
+            "consilium_media_rejected_total{worker=\"1\",reason=\"srtp_replay\"} 1\n",
+            "consilium_media_busy_seconds_total{worker=\"1\"} 1.500\n",
+            "consilium_sessions_total 1\n",
+            "consilium_rooms 1\n",
+            "consilium_connections 3\n",
+        ] {
+            assert!(page.contains(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_line_is_a_comment_or_a_name_and_a_number() {
+        let metrics = Metrics::default();
+        metrics.keep(WorkerId(0), StatsSnapshot::default());
+        for line in metrics
+            .render(0)
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
+            let (name, value) = line.rsplit_once(' ').expect("two fields");
+            assert!(name.starts_with("consilium_"), "{line}");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn levels_rise_and_fall() {
+        let metrics = Metrics::default();
+        metrics.rise(Level::Participants);
+        metrics.rise(Level::Participants);
+        metrics.fall(Level::Participants);
+        assert!(metrics.render(0).contains("consilium_participants 1\n"));
+    }
+}
