@@ -4,6 +4,7 @@
 //! packet, nothing keeps state beyond one stream's header template or one report's gathering, and
 //! bytes from the network may be anything. What a packet means for a room is decided elsewhere.
 
+pub mod codec;
 pub mod extension;
 pub mod packet;
 pub mod rtx;
