@@ -68,6 +68,8 @@ pub struct Limits {
     pub keyframe_interval_min: Duration,
     /// Bytes that one data channel message may have; what LiveKit's clients assume.
     pub data_message_bytes_max: usize,
+    /// Streams of one association: LiveKit's clients use three.
+    pub data_streams_max: usize,
     /// Bytes waiting to be sent over the data channels of one transport.
     pub data_queue_bytes_max: usize,
     /// A peer that never passes a connectivity check is forgotten after this.
@@ -100,6 +102,7 @@ impl Default for Limits {
             resend_percent_max: 20,
             keyframe_interval_min: Duration::from_millis(500),
             data_message_bytes_max: 64_000,
+            data_streams_max: 64,
             data_queue_bytes_max: 1 << 20,
             connect_timeout: Duration::from_secs(20),
             consent_timeout: Duration::from_secs(15),

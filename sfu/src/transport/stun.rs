@@ -82,13 +82,14 @@ impl<'a> Check<'a> {
 
     /// Tells the sender the address that it is seen at.
     pub(super) fn success(&self, to: SocketAddr, password: &str) -> Vec<u8> {
-        write(StunMessage::binding_reply(self.transaction(), to), password)
+        let reply = StunMessage::binding_reply(self.transaction(), to);
+        write(&reply, password)
     }
 
     /// Tells the sender that it must be the controlling side.
     pub(super) fn role_conflict(&self, password: &str) -> Vec<u8> {
         let reply = StunMessage::binding_role_conflict_reply(self.transaction());
-        write(reply, password)
+        write(&reply, password)
     }
 }
 
@@ -115,7 +116,7 @@ pub(super) fn request(
     // (RFC 8445 section 5.1.2.1).
     let priority = 110 << 24 | 65_535 << 8 | 255;
     let message = StunMessage::binding_request(&username, transaction, false, 0, priority, false);
-    write(message, &remote.password)
+    write(&message, &remote.password)
 }
 
 /// A transaction id of these bytes.
@@ -129,7 +130,7 @@ pub(super) fn transaction(id: [u8; 12]) -> TransId {
         .trans_id()
 }
 
-fn write(message: StunMessage<'_>, password: &str) -> Vec<u8> {
+fn write(message: &StunMessage<'_>, password: &str) -> Vec<u8> {
     let mut buffer = [0; MESSAGE_MAX];
     let len = message
         .to_bytes(Some(password.as_bytes()), &mut buffer, hmac_sha1)
