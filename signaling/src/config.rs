@@ -91,8 +91,7 @@ pub struct RoomsConfig {
     /// browser has crashed.
     #[serde(with = "seconds")]
     pub departure_timeout: Duration,
-    /// Clients say that they live this often. A second finds a dead connection as soon as the
-    /// SDKs can.
+    /// Clients say that they live this often.
     #[serde(with = "seconds")]
     pub ping_interval: Duration,
     /// After such a silence both sides think the connection dead; the SDKs then reconnect.
@@ -106,8 +105,8 @@ impl Default for RoomsConfig {
             auto_create: true,
             empty_timeout: Duration::from_secs(300),
             departure_timeout: Duration::from_secs(20),
-            ping_interval: Duration::from_secs(1),
-            ping_timeout: Duration::from_secs(3),
+            ping_interval: Duration::from_secs(5),
+            ping_timeout: Duration::from_secs(15),
         }
     }
 }

@@ -3,8 +3,16 @@
 //! The tests run them over committed corpora and seeded random input; a fuzzer may call the same
 //! functions for longer.
 
+use axum::extract::ws::Message as Frame;
+use prost::Message;
+use sfu::id::TransportId;
+use sfu::transport::params::{Fingerprint, IceCredentials};
+
 use crate::config::{DEV_KEY, DEV_SECRET, Limits, Secret};
+use crate::sdp::build::Transport;
+use crate::sdp::{Offer, Reply, Section, SectionKind, answer, params};
 use crate::token::Keyring;
+use crate::wire;
 
 /// Tokens, as they come in a header or a query.
 pub fn token(bytes: &[u8]) {
@@ -16,5 +24,73 @@ pub fn token(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         // Random bytes carry no valid signature, whatever else they are.
         assert!(keyring.verify(text).is_err());
+    }
+}
+
+/// Session descriptions: reading an offer, and answering whatever was read.
+pub fn sdp(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(offer) = Offer::parse(text, &Limits::default()) else {
+        return;
+    };
+    let ice = IceCredentials::generate(TransportId(1), [7; 28]);
+    let transport = Transport {
+        session_id: 1,
+        version: 1,
+        ice: &ice,
+        fingerprint: Fingerprint([7; 32]),
+        candidates: &[],
+        message_size_max: 64_000,
+    };
+    let replies: Vec<Reply> = offer.sections.iter().map(idle).collect();
+    let answer = answer(&offer, &transport, &replies);
+    // Nothing of the offer may smuggle a line of its own into the answer.
+    let is_ours = |line: &str| line.is_ascii() && line.as_bytes().get(1) == Some(&b'=');
+    assert!(
+        answer
+            .split("\r\n")
+            .all(|line| line.is_empty() || is_ours(line))
+    );
+    let _ = params::transport(&offer, ice); // only that it does not panic
+}
+
+fn idle(section: &Section) -> Reply {
+    match (section.is_rejected, section.kind) {
+        (true, _) => Reply::Reject,
+        (false, SectionKind::Data) => Reply::Data,
+        (false, _) => Reply::Idle,
+    }
+}
+
+/// The `join_request` parameter after base64.
+pub fn join_request(bytes: &[u8]) {
+    let bytes_max = Limits::default().join_request_bytes_max;
+    let _ = wire::decode_wrapped_join_request(bytes, bytes_max); // a reason is as good as a request
+}
+
+/// Data channel messages: what is passed on still parses and names the true sender.
+pub fn data_packet(bytes: &[u8]) {
+    let sender = wire::data_packet::Sender {
+        identity: "doctor",
+        sid: "PA_doctor",
+    };
+    let kind = wire::proto::data_packet::Kind::Lossy;
+    let Ok(patched) = wire::data_packet::patch(bytes, kind, sender) else {
+        return;
+    };
+    if let Ok(packet) = wire::proto::DataPacket::decode(patched.payload) {
+        assert_eq!(packet.participant_identity, "doctor");
+        assert_eq!(packet.participant_sid, "PA_doctor");
+    }
+}
+
+/// Frames of the signalling WebSocket, in both encodings.
+pub fn signal_frame(bytes: &[u8]) {
+    let frame = Frame::Binary(bytes.to_vec().into());
+    let _ = wire::decode_request(&frame); // a reason is as good as a request
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = wire::decode_request(&Frame::Text(text.into())); // likewise
     }
 }

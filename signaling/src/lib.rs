@@ -12,7 +12,9 @@ pub mod config;
 pub mod error;
 pub mod limits;
 pub mod metrics;
+pub mod sdp;
 pub mod token;
+pub mod wire;
 
 pub mod http;
 
