@@ -7,4 +7,5 @@
 pub mod codec;
 pub mod extension;
 pub mod packet;
+pub mod rtcp;
 pub mod rtx;
