@@ -138,7 +138,7 @@ fn http(limits: &Limits) -> http1::Builder {
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.request_head_timeout)
         .max_buf_size(limits.request_head_bytes_max)
-        .half_close(false);
+        .half_close(true);
     http
 }
 

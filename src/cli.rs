@@ -1,0 +1,189 @@
+//! The command line: what can be asked for, in words that a newcomer understands.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Consilium: a video consultation server for hospitals and clinics.
+///
+/// It speaks the protocol of the LiveKit client SDKs and brings its own web page.
+///
+/// To try it on this computer: `consilium serve --dev`, then open the two links that it prints.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Run the server.
+    Serve(Serve),
+    /// Make a token or a link that lets one person into one room.
+    Token(Token),
+    /// Check the configuration and show it, without secrets.
+    CheckConfig(ConfigArgs),
+}
+
+/// Where the configuration comes from: the file, then the environment, then these flags.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ConfigArgs {
+    /// Try it on this computer: well-known key, loopback addresses only.
+    #[arg(long)]
+    pub(crate) dev: bool,
+    /// The configuration file. `deploy/consilium.example.toml` explains every key.
+    #[arg(long, value_name = "FILE", env = "CONSILIUM_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Serve HTTP and WebSocket on this address.
+    #[arg(long, value_name = "IP")]
+    pub(crate) http_ip: Option<IpAddr>,
+    /// Serve HTTP and WebSocket on this port; 0 takes a free one.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) http_port: Option<u16>,
+    /// Receive media on this address.
+    #[arg(long, value_name = "IP")]
+    pub(crate) media_ip: Option<IpAddr>,
+    /// Receive media on UDP ports from this one on, one for each worker; 0 takes free ones.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) media_port: Option<u16>,
+    /// Tell clients to send media to this address; may be repeated.
+    #[arg(long, value_name = "IP")]
+    pub(crate) advertise_ip: Vec<IpAddr>,
+    /// Media threads; 0 means one for each core.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) workers: Option<u16>,
+    /// Keep data in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// `consilium serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Write the addresses to this file once everything is ready, for scripts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// `consilium token`.
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The room.
+    #[arg(long)]
+    pub(crate) room: String,
+    /// Who it is; unique in the room.
+    #[arg(long)]
+    pub(crate) identity: String,
+    /// The name that people see; the identity if absent.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What the person does in the consult.
+    #[arg(long, value_enum, default_value_t = Role::Specialist)]
+    pub(crate) role: Role,
+    /// How long the token is good, for example 90s, 30m, 6h or 2d.
+    #[arg(long, value_parser = parse_ttl, default_value = "6h")]
+    pub(crate) ttl: Duration,
+    /// Further grants as JSON, as in LiveKit's `video` claim: '{"canPublish": false}'.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) grants: Option<String>,
+    /// The API key to sign with, if there are several.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// The secret of the API key, if it is not configured here.
+    #[arg(
+        long,
+        requires = "key",
+        env = "CONSILIUM_SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) secret: Option<String>,
+    /// Print a link to the web page at this address instead of the bare token.
+    #[arg(long, value_name = "URL")]
+    pub(crate) link: Option<String>,
+}
+
+/// What a person does in a consult; decides what the token grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Gives the opinion: speaks, shows, sees everything.
+    Specialist,
+    /// Presents the case from the clinic: speaks, shows, sees everything.
+    Presenter,
+    /// Is the patient: speaks and is seen.
+    Patient,
+    /// Sees and hears, and is not heard or seen.
+    Observer,
+    /// Watches over a consult without being announced.
+    Compliance,
+}
+
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
+    let count: u64 = digits
+        .parse()
+        .map_err(|_| "give a number and s, m, h or d")?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("give a number and s, m, h or d".to_owned()),
+    };
+    count
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "that is too long".to_owned())
+}
+
+/// Prints a line for the person or script at the other end. A closed pipe is their affair.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Prints why nothing was done.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let _ = writeln!(io::stderr(), "consilium: {error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_to_live_have_units() {
+        assert_eq!(parse_ttl("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_ttl("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in [
+            "",
+            "6",
+            "h",
+            "-1h",
+            "6 weeks",
+            "99999999999999999999d",
+            "9999999999999999999d",
+        ] {
+            assert!(parse_ttl(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_first_thing_to_try() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("consilium serve --dev"), "{help}");
+    }
+}

@@ -1,0 +1,84 @@
+//! `consilium serve`: starts the parts in order, says where they are, and stops them in order.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context;
+use signaling::app::App;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::{self, Serve};
+use crate::config::Config;
+use crate::{invite, telemetry};
+
+/// Runs the server until it is told to stop.
+pub(crate) fn run(task: &Serve) -> anyhow::Result<()> {
+    let config = Config::load(&task.config)?;
+    telemetry::start(&config.log)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!("configuration\n{}", config.shown());
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(serve(task, &config))
+}
+
+async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
+    let app = App::new(config.signaling())?;
+    let http = &config.http;
+    let bound = app.bind().await.with_context(|| {
+        let (ip, port) = (http.listen_ip, http.port);
+        format!("cannot listen on {ip} port {port} (http.listen_ip, http.port)")
+    })?;
+    let address = bound.address()?;
+    let (stop, stopped) = watch::channel(false);
+    let door = tokio::spawn(bound.run(stopped));
+    announce(task, config, address)?;
+
+    interrupted().await?;
+    tracing::info!("stopping");
+    // The receivers are gone only if everything has stopped already.
+    let _ = stop.send(true);
+    door.await.context("the front door failed")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Says where the server is: one line for scripts, and the links of a first consult.
+fn announce(task: &Serve, config: &Config, http: SocketAddr) -> anyhow::Result<()> {
+    let line = format!("listening http={http}");
+    cli::say(&line);
+    if task.config.dev {
+        let page = config.page(http.ip(), http.port());
+        cli::say("\nOpen both links in a browser on this computer, each in a window of its own:\n");
+        for (title, link) in invite::dev_links(config, &page)? {
+            cli::say(&format!("  {title}:\n  {link}\n"));
+        }
+    }
+    match &task.ready_file {
+        Some(path) => write_whole(path, &line),
+        None => Ok(()),
+    }
+}
+
+/// Whoever waits for the file must never read half of it.
+fn write_whole(path: &Path, line: &str) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    fs::write(&part, format!("{line}\n"))
+        .and_then(|()| fs::rename(&part, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Waits for Ctrl-C or for the supervisor's wish.
+async fn interrupted() -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
