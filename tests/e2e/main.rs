@@ -1,0 +1,7 @@
+//! The end-to-end tests: one binary, one module per part of the product's promise.
+//!
+//! Run by `tests/run-e2e.sh`, one test at a time: what is measured here is time and sound, and two
+//! browsers at once on a small machine would measure each other.
+
+mod binary;
+mod suites;

@@ -1,0 +1,125 @@
+//! A plain HTTP/1.1 request over a fresh connection, so that a test sees exactly what the server
+//! answered: status, headers and body.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// No answer of the server may take longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What came back.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The header lines, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body as text.
+    pub body: String,
+}
+
+impl Response {
+    /// The first header of that name, given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Reads an answer up to the end of the connection.
+    pub fn read(mut from: impl Read) -> Self {
+        let mut bytes = Vec::new();
+        // A reset after the answer is legal; what was read counts.
+        let _ = from.read_to_end(&mut bytes);
+        Self::parse(&String::from_utf8_lossy(&bytes))
+    }
+
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let mut lines = head.lines();
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1))
+            .and_then(|code| code.parse().ok())
+            .unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let chunked = headers
+            .iter()
+            .any(|(n, v)| n == "transfer-encoding" && v == "chunked");
+        let body = if chunked {
+            dechunk(body)
+        } else {
+            body.to_owned()
+        };
+        Self {
+            status,
+            headers,
+            body,
+        }
+    }
+}
+
+fn dechunk(mut body: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let Some(chunk) = usize::from_str_radix(size, 16)
+            .ok()
+            .and_then(|n| rest.get(..n))
+        else {
+            break;
+        };
+        out.push_str(chunk);
+        body = rest.get(chunk.len() + 2..).unwrap_or("");
+    }
+    out
+}
+
+/// A connection on which no read or write takes forever.
+pub fn connect(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).expect("the server listens");
+    stream
+        .set_read_timeout(Some(ANSWER_TIMEOUT))
+        .expect("the timeout is not zero");
+    stream
+        .set_write_timeout(Some(ANSWER_TIMEOUT))
+        .expect("the timeout is not zero");
+    stream.set_nodelay(true).expect("the socket is open");
+    stream
+}
+
+/// Asks for `target` with further header lines.
+pub fn get(server: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Response {
+    let mut stream = connect(server);
+    let mut request = format!("GET {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("the server reads the request");
+    Response::read(stream)
+}
+
+/// Asks for a WebSocket upgrade of `target` and reads the refusal. Panics when it is granted.
+pub fn refused_upgrade(server: SocketAddr, target: &str) -> Response {
+    let mut stream = connect(server);
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream
+        .write_all(request.as_bytes())
+        .expect("the server reads the request");
+    stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("the socket is open");
+    let response = Response::read(stream);
+    assert_ne!(response.status, 101, "the upgrade should have been refused");
+    response
+}

@@ -1,0 +1,197 @@
+//! The server under test: the built binary as a process of its own on ephemeral ports.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::http;
+use crate::metrics::Metrics;
+use crate::process::{Process, wait_until};
+use crate::token;
+use crate::tree;
+
+/// A debug build on a busy machine needs seconds to read its embedded pages.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// The kernel counts CPU time in hundredths of a second (`sysconf(_SC_CLK_TCK)` on Linux).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Which binary.
+#[derive(Clone, Copy, Debug)]
+pub enum Build {
+    /// What is released.
+    Release,
+    /// With the scripted failures of the feature `test-modes`.
+    TestModes,
+}
+
+impl Build {
+    /// Where the binary lies; `CONSILIUM_RELEASE` and `CONSILIUM_TEST_MODES` name another.
+    pub fn path(self) -> PathBuf {
+        let (variable, built) = match self {
+            Self::Release => ("CONSILIUM_RELEASE", "target/release/consilium"),
+            Self::TestModes => ("CONSILIUM_TEST_MODES", "target/test-modes/consilium"),
+        };
+        let path = std::env::var_os(variable).map_or_else(|| tree::root().join(built), Into::into);
+        assert!(
+            path.exists(),
+            "{} is not built: see tests/run-e2e.sh",
+            path.display()
+        );
+        path
+    }
+
+    /// A command of that binary, without the caller's own settings.
+    pub fn command(self) -> Command {
+        let mut command = Command::new(self.path());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONSILIUM_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+/// A running server.
+pub struct Server {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts `build` with the development key on free ports.
+    pub fn dev(build: Build) -> Self {
+        Self::with_config(build, "")
+    }
+
+    /// Starts `build` with the development key on free ports and further configuration.
+    pub fn with_config(build: Build, more: &str) -> Self {
+        let server = Self::start(build, &config(&tree::scratch("server"), more));
+        let is_ready = || (http::get(server.address, "/readyz", &[]).status == 200).then_some(());
+        let answer = wait_until(START_TIMEOUT, is_ready);
+        assert!(
+            answer.is_some(),
+            "not ready within {START_TIMEOUT:?}:\n{}",
+            server.said()
+        );
+        server
+    }
+
+    /// Starts `build` with exactly this configuration and waits until it listens.
+    pub fn start(build: Build, config: &str) -> Self {
+        let process = Self::spawn(build, config);
+        let address = process.expect_line(START_TIMEOUT, |line| {
+            line.strip_prefix("listening http=")?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
+        });
+        Self { process, address }
+    }
+
+    /// Starts `build` with exactly this configuration, which may be one that it refuses.
+    pub fn spawn(build: Build, config: &str) -> Process {
+        let folder = tree::scratch("configuration");
+        let file = folder.join("consilium.toml");
+        std::fs::write(&file, config).expect("the scratch folder is writable");
+        let mut command = build.command();
+        command
+            .current_dir(folder)
+            .arg("serve")
+            .arg("--config")
+            .arg(file);
+        Process::spawn("consilium", &mut command)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What an SDK is given.
+    pub fn websocket_url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// What a browser is given.
+    pub fn page_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Everything it logged.
+    pub fn said(&self) -> String {
+        self.process.said()
+    }
+
+    /// The counters now. Those of the media plane are up to a second old.
+    pub fn metrics(&self) -> Metrics {
+        let answer = http::get(self.address, "/metrics", &[]);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Metrics::parse(&answer.body)
+    }
+
+    /// Memory in use, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        kilobytes
+            .and_then(|n| n.trim().parse::<u64>().ok())
+            .expect("Linux tells VmRSS")
+            * 1024
+    }
+
+    /// CPU time used so far, to a hundredth of a second.
+    pub fn cpu_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.process.id());
+        let stat = std::fs::read_to_string(path).expect("the server runs");
+        // The name in parentheses may hold spaces; user and system time are the 12th and 13th
+        // field after it.
+        let (_, fields) = stat.rsplit_once(") ").expect("the name is in parentheses");
+        let ticks: f64 = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<f64>().expect("times are numbers"))
+            .sum();
+        Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+    }
+
+    /// Datagrams that the kernel dropped because the socket bound to `port` was full.
+    pub fn kernel_drops(port: u16) -> u64 {
+        let table = std::fs::read_to_string("/proc/net/udp").expect("Linux lists its sockets");
+        let local = format!(":{port:04X}");
+        table
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|fields| fields[1].ends_with(&local))
+            .filter_map(|fields| fields.last().and_then(|n| n.parse::<u64>().ok()))
+            .sum()
+    }
+
+    /// Asks it to stop, as an operator would, and returns what it said until it was gone.
+    pub fn stop(mut self) -> String {
+        self.process.terminate();
+        let status = self.process.expect_end(Duration::from_secs(20));
+        assert!(
+            status.success(),
+            "stopped with {status}:\n{}",
+            self.process.said()
+        );
+        self.process.said()
+    }
+}
+
+/// A configuration with the development key, ports of the system's choice, two workers, data in
+/// `folder` and whatever `more` says.
+pub fn config(folder: &Path, more: &str) -> String {
+    format!(
+        "data_dir = {:?}\n[http]\nport = 0\n[media]\nworkers = 2\nport_first = 0\n\
+         [keys]\n{} = {:?}\n{more}",
+        folder.join("data"),
+        token::KEY,
+        token::SECRET
+    )
+}
