@@ -1,0 +1,594 @@
+//! Whole connections against one transport, in virtual time: a peer connects, talks, moves, falls
+//! silent, lies.
+//!
+//! The link between both ends is perfect unless a test says otherwise; lossy links belong to the
+//! simulations. What a peer may do to us is in the second half.
+#![expect(clippy::unwrap_used, reason = "a test that fails here has failed")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test chooses when virtual time begins"
+)]
+
+#[path = "sim/peer.rs"]
+mod peer;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use peer::{PeerEvent, Sctp, SimPeer};
+use sfu::config::Limits;
+use sfu::error::Reject;
+use sfu::id::TransportId;
+use sfu::rtp::packet::Header;
+use sfu::shard::command::DataChannel;
+use sfu::shard::event::DisconnectReason;
+use sfu::transport::dtls::Identity;
+use sfu::transport::params::{ExtensionIds, Fingerprint, SctpParams, TransportParams};
+use sfu::transport::srtp::Profile;
+use sfu::transport::{Transport, TransportOutput};
+use sfu::unit::SeqNo;
+
+const HOME: &str = "192.0.2.1:4000";
+const AWAY: &str = "198.51.100.7:5000";
+
+struct Link {
+    now: Instant,
+    transport: Transport,
+    peer: SimPeer,
+    /// What either side has said, in order.
+    server: Vec<TransportOutput>,
+    client: Vec<PeerEvent>,
+    rejects: Vec<Reject>,
+    /// Where the server has sent to.
+    destinations: Vec<SocketAddr>,
+    /// Datagrams to the client that are lost from now on, by their place.
+    to_client_lost: fn(usize) -> bool,
+    to_client: usize,
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+impl Link {
+    fn new(sctp: Sctp) -> Self {
+        Self::with(sctp, &Limits::default(), |_| {})
+    }
+
+    fn with(sctp: Sctp, limits: &Limits, change: fn(&mut TransportParams)) -> Self {
+        let now = Instant::now();
+        let identity = Identity::generate();
+        let peer = SimPeer::new(now, TransportId(7), address(HOME), sctp);
+        let mut params = peer.params(ExtensionIds::default());
+        change(&mut params);
+        Self {
+            now,
+            transport: Transport::new(now, TransportId(7), params, &identity, limits),
+            peer,
+            server: Vec::new(),
+            client: Vec::new(),
+            rejects: Vec::new(),
+            destinations: Vec::new(),
+            to_client_lost: |_| false,
+            to_client: 0,
+        }
+    }
+
+    fn connected(sctp: Sctp) -> Self {
+        let mut link = Self::new(sctp);
+        link.peer.open_channel(link.now, "_reliable");
+        link.peer.open_channel(link.now, "_lossy");
+        link.run(Duration::from_secs(2));
+        assert!(link.transport.is_connected());
+        link
+    }
+
+    /// Lets `span` of virtual time pass.
+    fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            self.exchange();
+            let next = [self.transport.next_timeout(), self.peer.next_timeout()];
+            let next = next
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(end)
+                .max(self.now);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            // A timer that is due and does nothing must not stop the time.
+            self.now = next.max(self.now + Duration::from_micros(100));
+            self.transport.handle_timeout(self.now);
+            self.peer.handle_timeout(self.now);
+        }
+    }
+
+    fn exchange(&mut self) {
+        loop {
+            let mut is_quiet = true;
+            while let Some((from, datagram)) = self.peer.poll_transmit() {
+                is_quiet = false;
+                self.deliver(from, &datagram);
+            }
+            let mut out = Vec::new();
+            while let Some(output) = self.transport.poll(&mut out) {
+                is_quiet = false;
+                if let TransportOutput::Transmit { to, len } = output {
+                    assert_eq!(out.len(), len);
+                    self.carry(to, &out);
+                    out.clear();
+                } else {
+                    self.server.push(output);
+                }
+            }
+            while let Some(event) = self.peer.poll_event() {
+                is_quiet = false;
+                self.client.push(event);
+            }
+            if is_quiet {
+                return;
+            }
+        }
+    }
+
+    /// What the shard's demultiplexer does with a datagram.
+    fn deliver(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let result = match datagram[0] {
+            0..=3 => self.transport.handle_stun(self.now, from, datagram),
+            _ if !self.transport.is_validated(from) => Err(Reject::SourceUnvalidated),
+            20..=63 => self.transport.handle_dtls(self.now, datagram),
+            _ => {
+                let mut packet = datagram.to_vec();
+                Header::parse(datagram)
+                    .and_then(|header| self.transport.unprotect_rtp(&header, &mut packet))
+                    .map(|_| ())
+            }
+        };
+        self.rejects.extend(result.err());
+    }
+
+    fn carry(&mut self, to: SocketAddr, datagram: &[u8]) {
+        self.destinations.push(to);
+        self.to_client += 1;
+        if to == self.peer.address() && !(self.to_client_lost)(self.to_client) {
+            self.peer.handle_datagram(self.now, datagram);
+        }
+    }
+
+    fn closed(&self) -> Option<DisconnectReason> {
+        self.server.iter().find_map(|output| match output {
+            TransportOutput::Closed(reason) => Some(*reason),
+            _ => None,
+        })
+    }
+
+    fn heard(&self, channel: DataChannel) -> Vec<Vec<u8>> {
+        let data = |output: &TransportOutput| match output {
+            TransportOutput::Data(from, message) if *from == channel => Some(message.to_vec()),
+            _ => None,
+        };
+        self.server.iter().filter_map(data).collect()
+    }
+}
+
+fn packet(sequence: u16) -> Vec<u8> {
+    let mut packet = vec![0x80, 111, 0, 0, 0, 0, 0, 9, 0, 0, 0, 5];
+    packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+    packet.extend_from_slice(b"sound");
+    packet
+}
+
+#[test]
+fn a_peer_connects_with_the_profile_that_we_prefer() {
+    let link = Link::connected(Sctp::Active);
+    let profile = Profile::AeadAes256Gcm;
+    assert_eq!(link.server[0], TransportOutput::Connected { profile });
+    assert!(link.client.contains(&PeerEvent::Connected(profile)));
+    for channel in [DataChannel::Reliable, DataChannel::Lossy] {
+        assert!(
+            link.server
+                .contains(&TransportOutput::DataChannelOpen(channel))
+        );
+    }
+    assert!(
+        link.client
+            .contains(&PeerEvent::ChannelOpen("_lossy".into()))
+    );
+    assert_eq!(link.rejects, []);
+    assert_eq!(link.transport.destination(), Some(address(HOME)));
+}
+
+#[test]
+fn media_flows_both_ways() {
+    let mut link = Link::connected(Sctp::Active);
+    link.peer.send_rtp(&packet(65_535));
+    let (_, mut datagram) = link.peer.poll_transmit().unwrap();
+    let header = Header::parse(&datagram).unwrap();
+    let (seq, len) = link
+        .transport
+        .unprotect_rtp(&header, &mut datagram)
+        .unwrap();
+    assert_eq!(seq, SeqNo::first(65_535));
+    assert_eq!(datagram[..len], packet(65_535));
+
+    let mut out = Vec::new();
+    let (head, payload) = (&packet(3)[..12], &packet(3)[12..]);
+    assert!(
+        link.transport
+            .protect_rtp(SeqNo::first(3), head, payload, &mut out)
+    );
+    link.peer.handle_datagram(link.now, &out);
+    link.exchange();
+    assert!(link.client.contains(&PeerEvent::Rtp(packet(3))));
+}
+
+#[test]
+fn messages_flow_both_ways_over_both_channels() {
+    let mut link = Link::connected(Sctp::Active);
+    let long = vec![7; 60_000];
+    assert!(link.peer.send_data(link.now, "_reliable", &long));
+    assert!(link.peer.send_data(link.now, "_lossy", b"cursor"));
+    let now = link.now;
+    link.transport
+        .send_data(now, DataChannel::Reliable, &long)
+        .unwrap();
+    link.transport
+        .send_data(now, DataChannel::Lossy, b"")
+        .unwrap();
+    link.run(Duration::from_secs(3));
+    assert_eq!(
+        link.heard(DataChannel::Reliable),
+        std::slice::from_ref(&long)
+    );
+    assert_eq!(link.heard(DataChannel::Lossy), [b"cursor"]);
+    assert!(
+        link.client
+            .contains(&PeerEvent::Data("_reliable".into(), long))
+    );
+    assert!(
+        link.client
+            .contains(&PeerEvent::Data("_lossy".into(), Vec::new()))
+    );
+}
+
+#[test]
+fn a_peer_that_never_starts_sctp_is_started() {
+    let link = Link::connected(Sctp::Passive);
+    for channel in [DataChannel::Reliable, DataChannel::Lossy] {
+        assert!(
+            link.server
+                .contains(&TransportOutput::DataChannelOpen(channel))
+        );
+    }
+}
+
+#[test]
+fn channels_open_when_both_sides_start_at_once() {
+    let mut link = Link::new(Sctp::Passive);
+    link.peer.open_channel(link.now, "_reliable");
+    link.run(Duration::from_millis(150));
+    assert!(link.peer.is_connected());
+    // Ours is under way, and so is theirs.
+    link.now += Duration::from_millis(100);
+    link.transport.handle_timeout(link.now);
+    link.peer.start_sctp(link.now);
+    link.run(Duration::from_millis(100));
+    let channel = DataChannel::Reliable;
+    assert!(
+        link.server
+            .contains(&TransportOutput::DataChannelOpen(channel))
+    );
+}
+
+#[test]
+fn we_can_open_channels_ourselves() {
+    let mut link = Link::new(Sctp::Active);
+    link.transport
+        .open_data_channel(link.now, DataChannel::Reliable);
+    link.transport
+        .open_data_channel(link.now, DataChannel::Lossy);
+    link.run(Duration::from_secs(2));
+    let now = link.now;
+    for (channel, label) in [
+        (DataChannel::Reliable, "_reliable"),
+        (DataChannel::Lossy, "_lossy"),
+    ] {
+        assert!(
+            link.server
+                .contains(&TransportOutput::DataChannelOpen(channel))
+        );
+        assert!(link.client.contains(&PeerEvent::ChannelOpen(label.into())));
+        link.transport.send_data(now, channel, b"hello").unwrap();
+        assert!(link.peer.send_data(now, label, b"hello to you"));
+        link.run(Duration::from_secs(1));
+        assert!(
+            link.client
+                .contains(&PeerEvent::Data(label.into(), b"hello".to_vec()))
+        );
+        assert_eq!(link.heard(channel), [b"hello to you"]);
+    }
+}
+
+#[test]
+fn data_channels_can_come_later() {
+    let mut link = Link::with(Sctp::Active, &Limits::default(), |params| {
+        params.sctp = None;
+    });
+    link.peer.open_channel(link.now, "_reliable");
+    link.run(Duration::from_secs(1));
+    assert!(link.transport.is_connected());
+    let params = SctpParams {
+        port: 5000,
+        message_size_max: 0,
+    };
+    link.transport.add_sctp(link.now, params);
+    link.run(Duration::from_secs(5));
+    let channel = DataChannel::Reliable;
+    assert!(
+        link.server
+            .contains(&TransportOutput::DataChannelOpen(channel))
+    );
+}
+
+#[test]
+fn a_path_that_moves_keeps_everything() {
+    let mut link = Link::connected(Sctp::Active);
+    link.peer.move_to(link.now, address(AWAY));
+    link.run(Duration::from_secs(1));
+    assert_eq!(link.transport.destination(), Some(address(AWAY)));
+    let now = link.now;
+    link.transport
+        .send_data(now, DataChannel::Reliable, b"still there?")
+        .unwrap();
+    link.run(Duration::from_secs(60));
+    let still = PeerEvent::Data("_reliable".into(), b"still there?".to_vec());
+    assert!(link.client.contains(&still));
+    assert_eq!(link.closed(), None);
+}
+
+#[test]
+fn nothing_but_a_check_goes_to_an_address_that_has_not_answered() {
+    let mut link = Link::connected(Sctp::Active);
+    // The peer itself, with good credentials, claims to be somewhere else.
+    let victim = address("203.0.113.9:53");
+    link.destinations.clear();
+    for _ in 0..20 {
+        let check = link.peer.check(true);
+        link.deliver(victim, &check);
+        link.run(Duration::from_millis(50));
+        link.transport
+            .send_data(link.now, DataChannel::Lossy, &[0; 1000])
+            .unwrap();
+    }
+    assert_eq!(link.transport.destination(), Some(address(HOME)));
+    // An answer to each check, and a question every half second.
+    let to_victim = link.destinations.iter().filter(|to| **to == victim).count();
+    assert!((21..=25).contains(&to_victim), "{to_victim}");
+}
+
+#[test]
+fn ice_restarts_without_a_new_handshake() {
+    let mut link = Link::connected(Sctp::Active);
+    let answered = link.peer.checks_answered();
+    let (local, remote) = link.peer.restart_ice(link.now, 3);
+    link.transport.restart_ice(link.now, local, remote);
+    link.peer.move_to(link.now, address(AWAY));
+    link.run(Duration::from_secs(30));
+    assert!(link.peer.checks_answered() > answered);
+    assert_eq!(link.transport.destination(), Some(address(AWAY)));
+    assert_eq!(link.closed(), None);
+    let is_connected =
+        |output: &&TransportOutput| matches!(output, TransportOutput::Connected { .. });
+    assert_eq!(link.server.iter().filter(is_connected).count(), 1);
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_sent_nothing_more() {
+    let mut link = Link::connected(Sctp::Active);
+    let limits = Limits::default();
+    link.peer.set_checking(link.now, false);
+    let silent_since = link.now;
+    link.run(limits.consent_timeout / 2);
+    assert_eq!(link.closed(), None);
+    link.run(limits.consent_timeout);
+    assert_eq!(link.closed(), Some(DisconnectReason::ConsentLost));
+    assert!(link.now - silent_since < Duration::from_secs(30));
+    assert!(!link.transport.is_connected());
+    assert_eq!(link.transport.next_timeout(), None);
+}
+
+#[test]
+fn a_peer_that_never_comes_is_forgotten() {
+    let mut link = Link::new(Sctp::Active);
+    link.peer.set_checking(link.now, false);
+    link.run(Limits::default().connect_timeout + Duration::from_secs(1));
+    assert_eq!(link.closed(), Some(DisconnectReason::NeverConnected));
+}
+
+#[test]
+fn a_goodbye_is_heard_on_either_side() {
+    let mut link = Link::connected(Sctp::Active);
+    link.peer.close(link.now);
+    link.exchange();
+    assert_eq!(link.closed(), Some(DisconnectReason::ClosedByPeer));
+
+    let mut link = Link::connected(Sctp::None);
+    link.transport.close(link.now);
+    link.exchange();
+    assert!(link.client.contains(&PeerEvent::Closed));
+    assert_eq!(link.closed(), None, "we know ourselves that we closed it");
+    assert!(!link.transport.is_connected());
+}
+
+#[test]
+fn a_wrong_certificate_is_refused_within_a_second() {
+    let mut link = Link::with(Sctp::Active, &Limits::default(), |params| {
+        params.remote_fingerprint = Fingerprint([1; 32]);
+    });
+    link.run(Duration::from_secs(1));
+    assert_eq!(link.closed(), Some(DisconnectReason::HandshakeFailed));
+    assert!(!link.transport.is_connected());
+    assert!(
+        !link
+            .server
+            .iter()
+            .any(|o| matches!(o, TransportOutput::Connected { .. }))
+    );
+}
+
+#[test]
+fn handshakes_from_elsewhere_change_nothing() {
+    let mut link = Link::new(Sctp::Active);
+    let stranger = address("203.0.113.66:6");
+    let hello = SimPeer::client_hello(link.now);
+    for _ in 0..1000 {
+        link.deliver(stranger, &hello);
+    }
+    link.peer.open_channel(link.now, "_reliable");
+    link.run(Duration::from_secs(1));
+    for _ in 0..1000 {
+        link.deliver(stranger, &hello);
+    }
+    link.run(Duration::from_secs(1));
+    assert!(link.transport.is_connected());
+    assert_eq!(link.rejects, vec![Reject::SourceUnvalidated; 2000]);
+    assert!(!link.destinations.contains(&stranger));
+}
+
+#[test]
+fn media_before_the_handshake_has_no_keys() {
+    let mut link = Link::new(Sctp::None);
+    let mut datagram = packet(1);
+    let header = Header::parse(&datagram).unwrap();
+    let result = link.transport.unprotect_rtp(&header, &mut datagram);
+    assert_eq!(result, Err(Reject::NoKeys));
+    assert_eq!(
+        link.transport.unprotect_rtcp(&mut datagram),
+        Err(Reject::NoKeys)
+    );
+    let mut out = Vec::new();
+    assert!(
+        !link
+            .transport
+            .protect_rtp(SeqNo::first(1), &packet(1)[..12], b"x", &mut out)
+    );
+    assert!(!link.transport.protect_rtcp(&[0; 8], &mut out));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn whichever_datagram_is_lost_a_join_takes_a_second() {
+    const LOST: [fn(usize) -> bool; 6] = [
+        |place| place == 1,
+        |place| place == 2,
+        |place| place == 3,
+        |place| place == 4,
+        |place| place == 5,
+        |place| (2..4).contains(&place),
+    ];
+    for lost in LOST {
+        let mut link = Link::new(Sctp::Active);
+        link.to_client_lost = lost;
+        link.peer.open_channel(link.now, "_reliable");
+        link.run(Duration::from_millis(1500));
+        assert!(link.transport.is_connected());
+        assert!(link.peer.is_connected());
+        link.run(Duration::from_secs(5));
+        assert!(
+            link.client
+                .contains(&PeerEvent::ChannelOpen("_reliable".into()))
+        );
+    }
+}
+
+#[test]
+fn a_channel_with_another_name_is_closed_and_the_data_track_ignored() {
+    let mut link = Link::connected(Sctp::Active);
+    link.peer.open_channel(link.now, "secrets");
+    link.peer.open_channel(link.now, "_data_track");
+    link.run(Duration::from_secs(2));
+    assert!(
+        link.client
+            .contains(&PeerEvent::ChannelClosed("secrets".into()))
+    );
+    assert!(
+        link.client
+            .contains(&PeerEvent::ChannelOpen("_data_track".into()))
+    );
+    link.peer.send_data(link.now, "_data_track", b"frame");
+    link.run(Duration::from_secs(1));
+    assert_eq!(link.rejects, [Reject::UnknownChannel; 2]);
+    assert_eq!(link.closed(), None);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_queued_for_within_bounds() {
+    let mut link = Link::connected(Sctp::Active);
+    link.to_client_lost = |_| true;
+    let now = link.now;
+    let limits = Limits::default();
+    let message = vec![1; 50_000];
+    let taken = (0..100)
+        .filter(|_| {
+            link.transport
+                .send_data(now, DataChannel::Reliable, &message)
+                .is_ok()
+        })
+        .count();
+    assert_eq!(taken, limits.data_queue_bytes_max / message.len());
+    for _ in 0..10 {
+        link.transport
+            .send_data(now, DataChannel::Lossy, &message)
+            .unwrap();
+    }
+    assert_eq!(link.transport.take_lossy_dropped(), 10);
+    assert_eq!(link.transport.take_lossy_dropped(), 0);
+}
+
+#[test]
+fn a_message_is_never_larger_than_the_peer_takes() {
+    let mut link = Link::with(Sctp::Active, &Limits::default(), |params| {
+        params.sctp = Some(SctpParams {
+            port: 5000,
+            message_size_max: 1000,
+        });
+    });
+    link.peer.open_channel(link.now, "_reliable");
+    link.run(Duration::from_secs(1));
+    let now = link.now;
+    assert!(
+        link.transport
+            .send_data(now, DataChannel::Reliable, &[0; 1001])
+            .is_err()
+    );
+    assert!(
+        link.transport
+            .send_data(now, DataChannel::Reliable, &[0; 1000])
+            .is_ok()
+    );
+}
+
+#[test]
+fn more_streams_than_a_client_needs_end_the_association() {
+    let mut link = Link::connected(Sctp::Active);
+    link.peer.touch_streams(link.now, 100..200);
+    link.run(Duration::from_secs(1));
+    assert_eq!(link.closed(), Some(DisconnectReason::LimitExceeded));
+}
+
+#[test]
+fn garbage_inside_dtls_is_refused_and_the_association_survives() {
+    let mut link = Link::connected(Sctp::Active);
+    for len in 0..200_usize {
+        let garbage: Vec<u8> = (0..len).map(|i| (i * 7 + len) as u8).collect();
+        link.peer.send_inside_dtls(link.now, &garbage);
+        link.exchange();
+    }
+    assert!(link.peer.send_data(link.now, "_reliable", b"still here"));
+    link.run(Duration::from_secs(2));
+    assert_eq!(link.heard(DataChannel::Reliable), [b"still here"]);
+}
