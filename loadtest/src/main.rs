@@ -4,6 +4,7 @@
 //! deliberately links none of our own media code: what checks us is not ours.
 
 mod floor;
+mod impair;
 mod procfs;
 mod scenario;
 mod stat;
@@ -26,11 +27,14 @@ struct Cli {
 enum Command {
     /// Measure the least that forwarding can cost on this machine
     Floor(floor::FloorArgs),
+    /// Put a bad network between any client and a server
+    Impair(impair::ImpairArgs),
 }
 
 fn main() -> Result<()> {
     sys::raise_open_files()?;
     match Cli::parse().command {
         Command::Floor(args) => floor::run(&args),
+        Command::Impair(args) => impair::run(&args),
     }
 }
