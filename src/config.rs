@@ -100,7 +100,7 @@ impl Config {
         Ok(config)
     }
 
-    fn from_table(table: Table) -> anyhow::Result<Self> {
+    pub(crate) fn from_table(table: Table) -> anyhow::Result<Self> {
         Value::Table(table)
             .try_into()
             .context("the configuration does not fit")
@@ -121,7 +121,7 @@ impl Config {
         }
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         self.signaling().check()?;
         let media = &self.media;
         if media.listen_ip.is_unspecified() && media.advertised_ips.is_empty() {

@@ -5,6 +5,8 @@
 
 mod cli;
 mod config;
+#[cfg(test)]
+mod example;
 mod invite;
 mod serve;
 mod telemetry;
