@@ -288,3 +288,151 @@ impl CmSha1 {
             .map_err(|_| Reject::SrtpAuthentication)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal"))
+            .collect()
+    }
+
+    /// Both RFCs give session keys, not master keys.
+    fn keyed(profile: Profile, key: &str, salt: &str) -> Cipher {
+        let set = || {
+            let mut keys = KeySet {
+                encryption: Zeroizing::new(hex(key)),
+                authentication: Zeroizing::default(),
+                salt: Zeroizing::default(),
+            };
+            let salt = hex(salt);
+            keys.salt[..salt.len()].copy_from_slice(&salt);
+            keys
+        };
+        let keys = SessionKeys {
+            rtp: set(),
+            rtcp: set(),
+        };
+        Cipher::new(profile, &keys)
+    }
+
+    /// RFC 3711 appendix B.2.
+    #[test]
+    fn the_key_stream_is_that_of_rfc_3711() {
+        let cipher = keyed(
+            Profile::Aes128CmSha1_80,
+            "2B7E151628AED2A6ABF7158809CF4F3C",
+            "F0F1F2F3F4F5F6F7F8F9FAFBFCFD",
+        );
+        let Cipher::CmSha1(pair) = &cipher else {
+            panic!("the profile is counter mode");
+        };
+        let mut stream = vec![0; 1_044_512];
+        pair.rtp.apply(Ssrc(0), 0, &mut stream);
+        assert_eq!(
+            stream[..48],
+            hex(concat!(
+                "E03EAD0935C95E80E166B16DD92B4EB4",
+                "D23513162B02D0F72A43A2FE4A5F97AB",
+                "41E95B3BB0A2E8DD477901E4FCA894C0",
+            ))
+        );
+        assert_eq!(
+            stream[stream.len() - 48..],
+            hex(concat!(
+                "EC8CDF7398607CB0F2D21675EA9EA1E4",
+                "362B7C3C6773516318A077D7FC5073AE",
+                "6A2CC3787889374FBEB4C81B17BA6C44",
+            ))
+        );
+    }
+
+    const KEY_128: &str = "000102030405060708090a0b0c0d0e0f";
+    const KEY_256: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    const SALT: &str = "517569642070726f2071756f";
+    const RTP: &str = concat!(
+        "8040f17b8041f8d35501a0b2",
+        "47616c6c696120657374206f6d6e69732064697669736120696e207061727465732074726573",
+    );
+    const RTCP: &str = concat!(
+        "81c8000d4d617273",
+        "4e5450314e545032525450200000042a0000e9304c756e61",
+        "deadbeefdeadbeefdeadbeefdeadbeefdeadbeef",
+    );
+
+    /// RFC 7714 sections 16.1.1, 16.1.2, 16.2.1 and 16.2.2.
+    #[test]
+    fn rtp_is_sealed_and_opened_as_in_rfc_7714() {
+        for (profile, key, expected) in [
+            (
+                Profile::AeadAes128Gcm,
+                KEY_128,
+                concat!(
+                    "8040f17b8041f8d35501a0b2",
+                    "f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833",
+                    "899d7f27beb16a9152cf765ee4390cce",
+                ),
+            ),
+            (
+                Profile::AeadAes256Gcm,
+                KEY_256,
+                concat!(
+                    "8040f17b8041f8d35501a0b2",
+                    "32b1de78a822fe12ef9f78fa332e33aab18012389a58e2f3b50b2a0276ffae0f1ba63799b87b",
+                    "7aa3db36dfffd6b0f9bb7878d7a76c13",
+                ),
+            ),
+        ] {
+            let cipher = keyed(profile, key, SALT);
+            let (ssrc, index) = (Ssrc(0x5501_a0b2), 0xf17b);
+            let mut packet = hex(RTP);
+            cipher.seal_rtp(ssrc, index, 12, 0, &mut packet);
+            assert_eq!(packet, hex(expected), "{profile:?}");
+            let len = cipher.open_rtp(ssrc, index, 12, &mut packet);
+            assert_eq!(len, Ok(50));
+            assert_eq!(packet[..50], hex(RTP));
+        }
+    }
+
+    /// RFC 7714 sections 17.1 and 17.2, each in both directions.
+    #[test]
+    fn rtcp_is_sealed_and_opened_as_in_rfc_7714() {
+        for (profile, key, expected) in [
+            (
+                Profile::AeadAes128Gcm,
+                KEY_128,
+                concat!(
+                    "81c8000d4d617273",
+                    "63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32d",
+                    "c676a5f1730d6fda4ce09b4686303ded0bb9275b",
+                    "c84aa45896cf4d2fc5abf87245d9eade800005d4",
+                ),
+            ),
+            (
+                Profile::AeadAes256Gcm,
+                KEY_256,
+                concat!(
+                    "81c8000d4d617273",
+                    "d50ae4d1f5ce5d304ba297e47d470c282c3ece5dbffe0a50",
+                    "a2eaa5c1110555be8415f658c61de0476f1b6fad",
+                    "1d1eb30c4446839f57ff6f6cb26ac3be800005d4",
+                ),
+            ),
+        ] {
+            let cipher = keyed(profile, key, SALT);
+            let (ssrc, word) = (Ssrc(0x4d61_7273), 0x8000_05d4);
+            let mut packet = hex(RTCP);
+            cipher.seal_rtcp(ssrc, word, 0, &mut packet);
+            assert_eq!(packet, hex(expected), "{profile:?}");
+            assert_eq!(cipher.rtcp_words(&packet), Ok((ssrc, word)));
+            let len = cipher.open_rtcp(ssrc, word, &mut packet);
+            assert_eq!(len, Ok(52));
+            assert_eq!(packet[..52], hex(RTCP));
+        }
+    }
+}
