@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod error;
+pub mod fuzz;
 pub mod id;
 pub mod media;
 pub mod rtp;

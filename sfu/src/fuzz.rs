@@ -1,0 +1,216 @@
+//! One function for each parser of network bytes: bytes in, no panic, and whatever must hold of
+//! everything that was accepted.
+//!
+//! Ordinary test runs put the committed corpus and 100,000 seeded inputs through each of them
+//! (`tests/fuzz.rs`); under cargo-fuzz they run for longer. A new parser adds its function here and
+//! to [`TARGETS`] in the same change.
+
+use crate::rtp::codec::{PayloadInfo, h264, opus, red, vp8};
+use crate::rtp::packet::Header;
+use crate::rtp::rtcp::twcc::Recorder;
+use crate::rtp::rtcp::{Rtcp, parse_compound};
+use crate::rtp::rtx;
+use crate::transport::params::ExtensionIds;
+use crate::transport::srtp::{Inbound, MasterKey, Outbound, Profile};
+use crate::unit::{SeqNo, Ssrc};
+
+/// A function that takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every function of this module, by the name of its corpus.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("rtp_header", rtp_header),
+    ("rtcp_compound", rtcp_compound),
+    ("twcc", twcc),
+    ("nack", nack),
+    ("vp8", vp8_descriptor),
+    ("h264", h264_units),
+    ("opus", opus_packet),
+    ("red", red_blocks),
+    ("srtp", srtp_inbound),
+];
+
+/// The RTP header, its extensions in both forms, padding, and the retransmission format.
+pub fn rtp_header(bytes: &[u8]) {
+    let Ok(header) = Header::parse(bytes) else {
+        return;
+    };
+    assert!(header.len >= 12 && header.len <= bytes.len());
+    // The low nibble decides which ids mean what, so that both forms reach every reader.
+    let first = 1 + bytes[0] % 8;
+    let ids = ExtensionIds {
+        mid: Some(first),
+        rid: Some(first + 1),
+        repaired_rid: Some(first + 2),
+        audio_level: Some(first + 3),
+        abs_send_time: Some(first + 4),
+        transport_cc: Some(first + 5),
+        video_orientation: Some(first + 6),
+        dependency_descriptor: None,
+    };
+    let extensions = header.extensions(bytes, &ids);
+    for name in [extensions.mid, extensions.rid, extensions.repaired_rid] {
+        assert!(name.is_none_or(|name| !name.is_empty()));
+    }
+    assert!(extensions.abs_send_time.is_none_or(|time| time >> 24 == 0));
+    let within: usize = header
+        .elements(bytes)
+        .map(|element| element.value.len() + 1)
+        .sum();
+    assert!(within <= header.len);
+    if let Ok(payload) = header.payload(bytes) {
+        assert!(payload.start == header.len && payload.start < payload.end);
+        if let Ok((number, original)) = rtx::unwrap(&bytes[payload]) {
+            assert!(!original.is_empty());
+            assert_eq!(rtx::prefix(number), number.to_be_bytes());
+        }
+    }
+}
+
+/// A compound RTCP packet with everything in it walked to its end.
+pub fn rtcp_compound(bytes: &[u8]) {
+    let mut packets = 0;
+    for packet in parse_compound(bytes).flatten() {
+        packets += 1;
+        match packet {
+            Rtcp::SenderReport(report) => assert!(report.blocks().count() <= 31),
+            Rtcp::ReceiverReport(report) => assert!(report.blocks().count() <= 31),
+            Rtcp::Sdes(names) => assert!(names.names().count() <= 31),
+            Rtcp::Bye(bye) => assert!(bye.sources().count() <= 31),
+            Rtcp::Nack(nack) => assert!(nack.numbers().count() <= 17 * bytes.len() / 4),
+            Rtcp::Pli(_) => {}
+            Rtcp::Fir(fir) => assert!(fir.commands().count() <= bytes.len() / 8),
+            Rtcp::Remb(remb) => assert!(remb.sources().count() <= 255),
+            Rtcp::Twcc(feedback) => {
+                let arrivals = feedback.arrivals().count();
+                assert!(arrivals <= usize::from(feedback.count) && arrivals <= bytes.len());
+            }
+        }
+    }
+    assert!(packets <= bytes.len() / 4);
+}
+
+/// Transport-wide feedback: the bytes are the body of a packet whose header is right.
+pub fn twcc(bytes: &[u8]) {
+    with_header(0x8f, 205, bytes, |packet| {
+        let Some(Ok(Rtcp::Twcc(feedback))) = parse_compound(packet).next() else {
+            return;
+        };
+        // What is walked is what was announced: ascending within the announced numbers.
+        let mut last = None;
+        for arrival in feedback.arrivals() {
+            let at = arrival.number.wrapping_sub(feedback.base);
+            assert!(at < feedback.count);
+            assert!(last.is_none_or(|last| last < at));
+            last = Some(at);
+        }
+    });
+    // The same bytes as arrivals: three bytes each, number and time.
+    let mut recorder = Recorder::new();
+    let mut out = Vec::new();
+    for arrival in bytes.chunks_exact(3) {
+        let number = u16::from_be_bytes([arrival[0], arrival[1]]);
+        let at = std::time::Duration::from_millis(u64::from(arrival[2]) * 97);
+        recorder.note(number, at);
+    }
+    while recorder.append_report(&mut out, Ssrc(1), Ssrc(2)) {}
+    assert!(parse_compound(&out).all(|packet| matches!(packet, Ok(Rtcp::Twcc(_)))));
+}
+
+/// A request for packets: the bytes are the body of a packet whose header is right.
+pub fn nack(bytes: &[u8]) {
+    with_header(0x81, 205, bytes, |packet| {
+        if let Some(Ok(Rtcp::Nack(nack))) = parse_compound(packet).next() {
+            let entries = (packet.len() - 12) / 4;
+            assert!((entries..=17 * entries).contains(&nack.numbers().count()));
+        }
+    });
+}
+
+/// The VP8 descriptor, read and renumbered.
+pub fn vp8_descriptor(bytes: &[u8]) {
+    let info = PayloadInfo::read(crate::media::Codec::Vp8, bytes);
+    let Ok(descriptor) = vp8::Descriptor::parse(bytes) else {
+        assert!(info.is_err());
+        return;
+    };
+    assert!(descriptor.len <= vp8::DESCRIPTOR_MAX && descriptor.len < bytes.len());
+    let numbers = vp8::Numbers {
+        picture_id: 0x55,
+        tl0_index: 0xaa,
+        key_index: 0x0f,
+    };
+    let mut copy = bytes.to_vec();
+    descriptor.renumber(numbers, &mut copy);
+    let again = vp8::Descriptor::parse(&copy).expect("renumbering keeps the form");
+    assert_eq!(again.len, descriptor.len);
+    assert_eq!(again.picture_id.is_some(), descriptor.picture_id.is_some());
+    assert_eq!(copy[again.len..], bytes[descriptor.len..]);
+}
+
+/// The units of an H.264 payload.
+pub fn h264_units(bytes: &[u8]) {
+    let units = h264::Units::parse(bytes);
+    let info = PayloadInfo::read(crate::media::Codec::H264, bytes);
+    assert_eq!(
+        units.map(|units| units.has_sps),
+        info.map(|info| info.is_keyframe)
+    );
+}
+
+/// How long an Opus packet lasts.
+pub fn opus_packet(bytes: &[u8]) {
+    if let Ok(duration) = opus::duration(bytes) {
+        assert!(duration.is_multiple_of(120) && (120..=5_760).contains(&duration));
+    }
+}
+
+/// The blocks of redundant audio.
+pub fn red_blocks(bytes: &[u8]) {
+    let Ok(blocks) = red::blocks(bytes) else {
+        assert!(red::primary(bytes).is_err());
+        return;
+    };
+    let media: usize = blocks.map(|block| block.payload.len()).sum();
+    assert!(media < bytes.len());
+    let primary = red::primary(bytes).expect("the same bytes");
+    assert!(bytes.ends_with(primary.payload));
+}
+
+/// SRTP and SRTCP of a profile that the length chooses: nothing that was not sealed opens, and what
+/// was still does.
+pub fn srtp_inbound(bytes: &[u8]) {
+    let profile = [
+        Profile::Aes128CmSha1_80,
+        Profile::AeadAes128Gcm,
+        Profile::AeadAes256Gcm,
+    ][bytes.len() % 3];
+    let key = [7; 32];
+    let (key, salt) = (&key[..profile.key_len()], &key[..profile.salt_len()]);
+    let master = MasterKey::new(profile, key, salt).expect("the profile's lengths");
+    let mut inbound = Inbound::new(profile, &master, 2);
+    if let Ok(header) = Header::parse(bytes) {
+        let mut datagram = bytes.to_vec();
+        assert!(inbound.unprotect_rtp(&header, &mut datagram).is_err());
+    }
+    assert!(inbound.unprotect_rtcp(&mut bytes.to_vec()).is_err());
+
+    // The bytes as a payload survive the way through.
+    let header = [0x80, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+    let mut sealed = Vec::new();
+    let mut outbound = Outbound::new(profile, &master);
+    assert!(outbound.protect_rtp(SeqNo::first(1), &header, bytes, &mut sealed));
+    let parsed = Header::parse(&sealed).expect("ours");
+    let (_, len) = inbound
+        .unprotect_rtp(&parsed, &mut sealed)
+        .expect("what we sealed opens");
+    assert_eq!(sealed[12..len], *bytes);
+}
+
+/// Calls `check` with a packet of `bytes`, cut to whole words, behind a right header.
+fn with_header(first: u8, packet_type: u8, bytes: &[u8], check: impl FnOnce(&[u8])) {
+    let words = (bytes.len() / 4).min(400);
+    let mut packet = vec![first, packet_type, (words >> 8) as u8, words as u8];
+    packet.extend_from_slice(&bytes[..4 * words]);
+    check(&packet);
+}
