@@ -45,6 +45,10 @@ pub struct StatsSnapshot {
     pub subscriptions: u64,
     /// Slabs in use now.
     pub slabs_used: u64,
+    /// Bugs of ours that ended all rooms of the worker.
+    pub panics: u64,
+    /// Events that the control plane was too slow to take.
+    pub events_lost: u64,
     /// Time spent working, in nanoseconds, of the worker's whole life.
     pub busy_ns: u64,
 }

@@ -68,6 +68,9 @@ pub enum EventKind {
         /// The message.
         payload: Bytes,
     },
+    /// The room and everything in it is gone because of a bug of ours, which was caught. The
+    /// control plane may place it anew.
+    RoomLost,
     /// A command was not carried out.
     Refused {
         /// Why.
