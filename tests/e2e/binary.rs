@@ -164,7 +164,7 @@ fn a_join_over_tls_is_a_join() {
     std::fs::write(&cert, made.cert.pem()).expect("the scratch folder is writable");
     std::fs::write(&key, made.signing_key.serialize_pem()).expect("the scratch folder is writable");
     let tls = format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n");
-    let server = Server::start(Build::Release, &server::config(&folder, &tls));
+    let server = Server::start(Build::Release, &server::config(&folder, 2, &tls));
 
     let address = server.address();
     let stream = tls_stream(address, made.cert.der().clone());

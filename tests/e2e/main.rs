@@ -4,4 +4,7 @@
 //! browsers at once on a small machine would measure each other.
 
 mod binary;
+mod hostile;
+mod page;
+mod refusals;
 mod suites;

@@ -28,11 +28,17 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Reads an answer up to the end of the connection.
+    /// Reads one answer, to the end of its declared length or of the connection.
     pub fn read(mut from: impl Read) -> Self {
         let mut bytes = Vec::new();
-        // A reset after the answer is legal; what was read counts.
-        let _ = from.read_to_end(&mut bytes);
+        let mut chunk = [0; 16 << 10];
+        while !is_whole(&bytes) {
+            match from.read(&mut chunk) {
+                // A reset after the answer is legal; what was read counts.
+                Ok(0) | Err(_) => break,
+                Ok(length) => bytes.extend_from_slice(&chunk[..length]),
+            }
+        }
         Self::parse(&String::from_utf8_lossy(&bytes))
     }
 
@@ -62,6 +68,21 @@ impl Response {
             body,
         }
     }
+}
+
+/// Whether the answer has all the bytes that its head declares.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let declared = head.to_ascii_lowercase();
+    let length = declared
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"));
+    length
+        .and_then(|n| n.trim().parse().ok())
+        .is_some_and(|length: usize| body.len() >= length)
 }
 
 fn dechunk(mut body: &str) -> String {

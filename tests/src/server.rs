@@ -65,7 +65,12 @@ impl Server {
 
     /// Starts `build` with the development key on free ports and further configuration.
     pub fn with_config(build: Build, more: &str) -> Self {
-        let server = Self::start(build, &config(&tree::scratch("server"), more));
+        Self::with_workers(build, 2, more)
+    }
+
+    /// The same with so many media threads.
+    pub fn with_workers(build: Build, workers: u16, more: &str) -> Self {
+        let server = Self::start(build, &config(&tree::scratch("server"), workers, more));
         let is_ready = || (http::get(server.address, "/readyz", &[]).status == 200).then_some(());
         let answer = wait_until(START_TIMEOUT, is_ready);
         assert!(
@@ -184,11 +189,11 @@ impl Server {
     }
 }
 
-/// A configuration with the development key, ports of the system's choice, two workers, data in
-/// `folder` and whatever `more` says.
-pub fn config(folder: &Path, more: &str) -> String {
+/// A configuration with the development key, ports of the system's choice, data in `folder` and
+/// whatever `more` says.
+pub fn config(folder: &Path, workers: u16, more: &str) -> String {
     format!(
-        "data_dir = {:?}\n[http]\nport = 0\n[media]\nworkers = 2\nport_first = 0\n\
+        "data_dir = {:?}\n[http]\nport = 0\n[media]\nworkers = {workers}\nport_first = 0\n\
          [keys]\n{} = {:?}\n{more}",
         folder.join("data"),
         token::KEY,

@@ -1,0 +1,91 @@
+// Fake media of the tests: everyone has a colour and a tone of their own, and a mark that moves, so
+// that a test can tell whose picture and sound arrived and that the picture is alive.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+
+export const SAMPLE_RATE = 48_000;
+export const WIDTH = 640;
+export const HEIGHT = 360;
+export const FRAMES_PER_SECOND = 15;
+
+// Tones that are no multiples of each other: a distorted one cannot pass for another's.
+export const PEOPLE = {
+  li: { colour: 'red', rgb: [255, 0, 0], hz: 440 },
+  wang: { colour: 'lime', rgb: [0, 255, 0], hz: 700 },
+  chen: { colour: 'blue', rgb: [0, 0, 255], hz: 1130 },
+};
+
+// Files for Chromium's fake camera and microphone; both loop without a click at the seam.
+export function files(who, folder) {
+  const { colour, hz } = PEOPLE[who];
+  mkdirSync(folder, { recursive: true });
+  const video = join(folder, `${who}.mjpeg`);
+  const audio = join(folder, `${who}.wav`);
+  const mark = "drawbox=x='mod(n*16,640)':y=230:w=80:h=80:color=white:t=fill";
+  const counter = "drawtext=text='%{n}':fontsize=90:fontcolor=white:box=1:boxcolor=black:x=(w-tw)/2:y=60";
+  make(video, [
+    ...['-f', 'lavfi', '-i', `color=${colour}:s=${WIDTH}x${HEIGHT}:r=${FRAMES_PER_SECOND}:d=8`],
+    ...['-vf', `${mark},${counter}`, '-q:v', '3', '-pix_fmt', 'yuvj420p', '-c:v', 'mjpeg'],
+  ]);
+  make(audio, [
+    ...['-f', 'lavfi', '-i', `sine=frequency=${hz}:sample_rate=${SAMPLE_RATE}:duration=4`],
+    ...['-ac', '1'],
+  ]);
+  return { video, audio };
+}
+
+function make(file, options) {
+  if (existsSync(file)) return;
+  // Written aside and renamed: an interrupted run leaves no half file, which a browser would
+  // report as "no camera".
+  const [, name, extension] = /([^/]+)\.(\w+)$/.exec(file);
+  const draft = file.replace(`${name}.${extension}`, `draft-${process.pid}-${name}.${extension}`);
+  execFileSync('ffmpeg', ['-y', '-loglevel', 'error', ...options, draft], { stdio: 'inherit' });
+  renameSync(draft, file);
+}
+
+// One I420 frame of `rgb` with a white mark that moves with `n`.
+export function picture([r, g, b], n, width = WIDTH, height = HEIGHT) {
+  const luma = 16 + 0.257 * r + 0.504 * g + 0.098 * b;
+  const blue = 128 - 0.148 * r - 0.291 * g + 0.439 * b;
+  const red = 128 + 0.439 * r - 0.368 * g - 0.071 * b;
+  const frame = new Uint8Array((width * height * 3) / 2);
+  const quarter = (width * height) / 4;
+  frame.fill(luma, 0, width * height);
+  frame.fill(blue, width * height, width * height + quarter);
+  frame.fill(red, width * height + quarter);
+  const side = Math.floor(width / 8);
+  const from = (n * 16) % (width - side);
+  for (let y = Math.floor(height / 2); y < Math.floor(height / 2) + side; y++) {
+    frame.fill(235, y * width + from, y * width + from + side);
+  }
+  return frame;
+}
+
+// Ten milliseconds of a tone, from sample `from` on.
+export function tone(hz, from) {
+  const samples = new Int16Array(SAMPLE_RATE / 100);
+  for (let i = 0; i < samples.length; i++) {
+    samples[i] = 8_000 * Math.sin((2 * Math.PI * hz * (from + i)) / SAMPLE_RATE);
+  }
+  return samples;
+}
+
+// The strongest frequency between 100 and 2000 Hz and the level, of about a second of sound.
+export function loudest(samples, rate = SAMPLE_RATE) {
+  let best = { hz: 0, power: 0 };
+  for (let hz = 100; hz <= 2_000; hz += 5) {
+    const power = goertzel(samples, hz, rate);
+    if (power > best.power) best = { hz, power };
+  }
+  const level = Math.sqrt(samples.reduce((sum, s) => sum + s * s, 0) / Math.max(1, samples.length));
+  return { hz: best.hz, level };
+}
+
+function goertzel(samples, hz, rate) {
+  const k = 2 * Math.cos((2 * Math.PI * hz) / rate);
+  let [a, b] = [0, 0];
+  for (const sample of samples) [a, b] = [sample + k * a - b, a];
+  return a * a + b * b - k * a * b;
+}
