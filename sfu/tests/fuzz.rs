@@ -43,7 +43,7 @@ fn mutate(random: &mut StdRng, input: &mut Vec<u8>) {
             }
             3 if at < input.len() => input[at] = random.random(),
             4 if at < input.len() => {
-                input[at] = [0, 1, 0x7f, 0x80, 0xff][random.random_range(0..5)]
+                input[at] = [0, 1, 0x7f, 0x80, 0xff][random.random_range(0..5)];
             }
             _ if at < input.len() => input[at] ^= 1 << random.random_range(0..8),
             _ => {}
