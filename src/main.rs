@@ -8,6 +8,7 @@ mod config;
 #[cfg(test)]
 mod example;
 mod invite;
+mod process;
 mod serve;
 mod telemetry;
 

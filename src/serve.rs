@@ -11,13 +11,14 @@ use tokio::sync::watch;
 
 use crate::cli::{self, Serve};
 use crate::config::Config;
-use crate::{invite, telemetry};
+use crate::{invite, process, telemetry};
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(task: &Serve) -> anyhow::Result<()> {
     let config = Config::load(&task.config)?;
     telemetry::start(&config.log)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    process::prepare();
     tracing::info!("configuration\n{}", config.shown());
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
