@@ -59,6 +59,16 @@ pub struct Limits {
     /// Packets kept per layer for retransmission; a power of two. At 300 packets a second 512 last
     /// for more than a second.
     pub history_packets: usize,
+    /// Packets older than this are not kept for retransmission: no picture waits longer.
+    #[serde(with = "millis")]
+    pub history_age_max: Duration,
+    /// Encodings of one publication: browsers send three at most.
+    pub layers_per_publication_max: usize,
+    /// Codecs agreed for one publication or subscription: four formats, H.264 in some profiles.
+    pub codecs_per_track_max: usize,
+    /// Bytes that are gathered before a batch is handed to the socket: 64 KB stay in the second
+    /// level cache between encryption and the system call.
+    pub batch_bytes_max: usize,
     /// Slabs of 2 KB on one worker, for all histories and everything under way: 128 MB.
     pub slabs_max: usize,
     /// Retransmissions to one subscriber as a share of what it is sent, in percent.
@@ -98,6 +108,10 @@ impl Default for Limits {
             subscriptions_per_transport_max: 256,
             ssrcs_per_transport_max: 64,
             history_packets: 512,
+            history_age_max: Duration::from_millis(1_500),
+            layers_per_publication_max: 4,
+            codecs_per_track_max: 8,
+            batch_bytes_max: 64 * 1024,
             slabs_max: 65_536,
             resend_percent_max: 20,
             keyframe_interval_min: Duration::from_millis(500),

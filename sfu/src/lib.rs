@@ -11,12 +11,21 @@
 //! [`shard::event::Event`].
 
 pub mod config;
+pub mod congestion;
 pub mod error;
 pub mod fuzz;
 pub mod id;
 pub mod media;
+pub mod publication;
+pub mod room;
 pub mod rtp;
 pub mod shard;
+pub mod slab;
+pub mod speaker;
 pub mod stats;
+pub mod subscription;
 pub mod transport;
 pub mod unit;
+
+#[cfg(test)]
+mod testing;

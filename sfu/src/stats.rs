@@ -27,6 +27,8 @@ pub struct StatsSnapshot {
     pub packets_requested: u64,
     /// Requests for a keyframe sent to publishers.
     pub keyframes_requested: u64,
+    /// Reports of subscribers about the bandwidth towards them.
+    pub bandwidth_reports: u64,
     /// Data channel messages in.
     pub data_in: u64,
     /// Data channel messages out.

@@ -1,7 +1,446 @@
 //! The state of one worker: every room, transport, publication and subscription on it.
+//!
+//! [`Shard`] is sans-IO. A turn hands it what arrived (datagrams, commands, the time); then it is
+//! polled until it says [`Output::Timeout`]. During the turn packets are only decided on and
+//! queued; polling flushes the queues receiver by receiver, so that a receiver's packets lie side
+//! by side in the batch and its keys are loaded once. The shard itself only conducts: whose
+//! datagram it is says [`demux`], where media goes [`router`], RTCP [`reports`], commands
+//! [`control`].
 
 pub mod command;
+mod control;
+mod demux;
 pub mod event;
 pub mod output;
+mod peer;
+mod reports;
+mod router;
+mod timers;
 
-pub use output::{Batch, Datagram, Output};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use self::command::Directive;
+use self::demux::{Demux, Protocol};
+use self::event::{Event, EventKind};
+pub use self::output::{Batch, Datagram, Output};
+use self::reports::Moment;
+use self::router::Router;
+use self::timers::{TimerKey, Timers};
+use crate::config::Limits;
+use crate::error::Reject;
+use crate::id::TransportId;
+use crate::rtp::packet::Header;
+use crate::speaker;
+use crate::stats::StatsSnapshot;
+use crate::transport::dtls::Identity;
+use crate::transport::{TransportOutput, ice};
+use crate::unit::{NtpTime, Ssrc};
+
+/// Hashes the same way in every run, so that a simulation repeats to the digit. Nothing iterates
+/// over a table, and the sizes of all are bounded.
+pub(crate) type StableHash =
+    std::hash::BuildHasherDefault<std::collections::hash_map::DefaultHasher>;
+
+/// How often the counters are reported.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// No deadline of a transport is nearer than this: one that has just been served must not be asked
+/// again in the same instant.
+const TIMER_MIN: Duration = Duration::from_millis(1);
+
+/// The state of one worker.
+pub struct Shard {
+    router: Router,
+    demux: Demux,
+    timers: Timers,
+    transports: HashMap<TransportId, usize, StableHash>,
+    identity: Identity,
+    random: StdRng,
+    started: Instant,
+    ntp_at_start: NtpTime,
+    outgoing: OutgoingBatch,
+    /// Where RTCP is put together.
+    compound: Vec<u8>,
+}
+
+/// The batch that is being filled.
+#[derive(Default)]
+struct OutgoingBatch {
+    arena: Vec<u8>,
+    datagrams: Vec<Datagram>,
+    is_taken: bool,
+}
+
+impl OutgoingBatch {
+    /// What was given out with the last batch may be written over now.
+    fn reclaim(&mut self) {
+        if std::mem::take(&mut self.is_taken) {
+            self.arena.clear();
+            self.datagrams.clear();
+        }
+    }
+
+    /// Closes a datagram that was appended to the arena from `start` on.
+    fn close(&mut self, to: SocketAddr, start: usize) {
+        self.datagrams.push(Datagram {
+            to,
+            range: start as u32..self.arena.len() as u32,
+        });
+    }
+}
+
+impl Shard {
+    /// An empty shard. `seed` is all the randomness that it will ever have, apart from what
+    /// `identity` and DTLS draw themselves; `ntp_at_now` is the wall clock at `now`.
+    pub fn new(
+        now: Instant,
+        ntp_at_now: NtpTime,
+        seed: [u8; 32],
+        identity: Identity,
+        limits: Limits,
+    ) -> Self {
+        let mut timers = Timers::default();
+        timers.set(TimerKey::Stats, Some(now + STATS_INTERVAL));
+        Self {
+            router: Router::new(limits),
+            demux: Demux::default(),
+            timers,
+            transports: HashMap::default(),
+            identity,
+            random: StdRng::from_seed(seed),
+            started: now,
+            ntp_at_start: ntp_at_now,
+            outgoing: OutgoingBatch::default(),
+            compound: Vec::new(),
+        }
+    }
+
+    /// Takes a datagram that was read from the worker's socket. What cannot be used is counted.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+        self.outgoing.reclaim();
+        self.router.stats.datagrams_in += 1;
+        self.router.stats.bytes_in += datagram.len() as u64;
+        if let Err(reason) = self.sort(now, from, datagram) {
+            self.router.stats.reject(reason);
+        }
+    }
+
+    /// Carries out a command, or reports that it was refused.
+    pub fn handle_command(&mut self, now: Instant, directive: Directive) {
+        self.outgoing.reclaim();
+        let room = directive.room;
+        if let Err(error) = self.carry_out(now, directive) {
+            self.refuse(room, error);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.outgoing.reclaim();
+        while let Some(key) = self.timers.pop_due(now) {
+            match key {
+                TimerKey::Peer(place) => {
+                    self.router.peers[place].transport.handle_timeout(now);
+                    self.stir(place);
+                }
+                TimerKey::Room(place) => {
+                    self.router.close_speaker_window(place);
+                    let next = now + speaker::INTERVAL;
+                    self.timers.set(key, Some(next));
+                }
+                TimerKey::Stats => {
+                    let snapshot = Box::new(self.stats());
+                    self.router.events.push_back(Event {
+                        room: None,
+                        kind: EventKind::Stats { snapshot },
+                    });
+                    self.timers.set(key, Some(now + STATS_INTERVAL));
+                }
+            }
+        }
+    }
+
+    /// The next thing to do. To be called until it says [`Output::Timeout`].
+    pub fn poll_output(&mut self, now: Instant) -> Output<'_> {
+        self.outgoing.reclaim();
+        self.fill(now);
+        if !self.outgoing.datagrams.is_empty() {
+            self.outgoing.is_taken = true;
+            self.router.stats.datagrams_out += self.outgoing.datagrams.len() as u64;
+            self.router.stats.bytes_out += self.outgoing.arena.len() as u64;
+            return Output::Transmit(Batch {
+                arena: &self.outgoing.arena,
+                datagrams: &self.outgoing.datagrams,
+            });
+        }
+        match self.router.events.pop_front() {
+            Some(event) => Output::Event(event),
+            None => Output::Timeout(self.timers.next()),
+        }
+    }
+
+    /// The counters, with the levels of this moment.
+    pub fn stats(&self) -> StatsSnapshot {
+        let rooms = &self.router.rooms;
+        StatsSnapshot {
+            rooms: rooms.len() as u64,
+            transports: self.router.peers.len() as u64,
+            publications: rooms.publications.len() as u64,
+            subscriptions: rooms.subscriptions.len() as u64,
+            slabs_used: self.router.pool.used() as u64,
+            ..self.router.stats.clone()
+        }
+    }
+
+    fn sort(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) -> Result<(), Reject> {
+        let protocol = demux::protocol(datagram).ok_or(Reject::UnknownProtocol)?;
+        if protocol == Protocol::Stun {
+            return self.handle_stun(now, from, datagram);
+        }
+        let place = self
+            .demux
+            .peer(now, from)
+            .filter(|&place| self.router.peers[place].transport.is_validated(from))
+            .ok_or(Reject::SourceUnvalidated)?;
+        match protocol {
+            Protocol::Stun | Protocol::Dtls => {
+                let result = self.router.peers[place]
+                    .transport
+                    .handle_dtls(now, datagram);
+                self.stir(place);
+                result
+            }
+            Protocol::Rtp => {
+                let header = Header::parse(datagram)?;
+                let transport = &mut self.router.peers[place].transport;
+                let (seq, len) = transport.unprotect_rtp(&header, datagram)?;
+                self.router
+                    .receive(now, place, &header, seq, &datagram[..len])
+            }
+            Protocol::Rtcp => {
+                let transport = &mut self.router.peers[place].transport;
+                let len = transport.unprotect_rtcp(datagram)?;
+                let moment = self.moment(now);
+                self.router.handle_rtcp(moment, place, &datagram[..len]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Connectivity checks name their transport; answers to our own checks come from an address
+    /// that is bound already.
+    fn handle_stun(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), Reject> {
+        let place = match ice::addressee(datagram) {
+            Ok(id) => *self.transports.get(&id).ok_or(Reject::StunUnknownUser)?,
+            Err(Reject::StunUnexpected) => self.demux.peek(from).ok_or(Reject::StunUnexpected)?,
+            Err(reason) => return Err(reason),
+        };
+        if !self.demux.is_free_for(now, from, place) {
+            return Err(Reject::StunUnexpected);
+        }
+        let peer = &mut self.router.peers[place];
+        let result = peer.transport.handle_stun(now, from, datagram);
+        if result.is_ok() && peer.transport.is_validated(from) {
+            self.bind(now, from, place);
+        }
+        self.stir(place);
+        result
+    }
+
+    fn bind(&mut self, now: Instant, from: SocketAddr, place: usize) {
+        if let Some(before) = self.demux.bind(now, from, place) {
+            let addresses = &mut self.router.peers[before].addresses;
+            addresses.retain(|address| *address != from);
+        }
+        let peer = &mut self.router.peers[place];
+        if peer.addresses.contains(&from) {
+            return;
+        }
+        if peer.addresses.is_full() {
+            // The transport keeps fewer addresses than fit here, so some have lapsed.
+            let transport = &peer.transport;
+            let lapsed = peer
+                .addresses
+                .iter()
+                .position(|address| !transport.is_validated(*address));
+            let oldest = peer.addresses.remove(lapsed.unwrap_or(0));
+            self.demux.unbind(oldest, place);
+        }
+        peer.addresses.push(from);
+    }
+
+    /// Flushes queues until the batch is full or nothing is left.
+    fn fill(&mut self, now: Instant) {
+        loop {
+            while let Some(place) = self.router.touched.pop() {
+                self.schedule(now, place);
+            }
+            if self.outgoing.arena.len() >= self.router.limits.batch_bytes_max {
+                return;
+            }
+            let Some(place) = self.router.dirty.pop_front() else {
+                return;
+            };
+            self.router.peers[place].media.is_dirty = false;
+            if self.drain_transport(now, place) {
+                self.write_feedback(now, place);
+                self.flush_media(place);
+            }
+        }
+    }
+
+    /// Finds out when a peer must be served next.
+    fn schedule(&mut self, now: Instant, place: usize) {
+        let due = self.router.feedback_due(now, place);
+        let peer = &mut self.router.peers[place];
+        peer.media.is_touched = false;
+        peer.media.feedback_at = due;
+        let transport = peer
+            .transport
+            .next_timeout()
+            .map(|at| at.max(now + TIMER_MIN));
+        if due.is_some_and(|due| due <= now) {
+            self.router.mark_dirty(place);
+        }
+        let next = [transport, due].into_iter().flatten().min();
+        self.timers.set(TimerKey::Peer(place), next);
+    }
+
+    /// Takes everything that a peer's transport has to say. False: the peer is gone.
+    fn drain_transport(&mut self, now: Instant, place: usize) -> bool {
+        loop {
+            let peer = &mut self.router.peers[place];
+            let room = Some(self.router.rooms.id_of(peer.room));
+            let transport = peer.id;
+            let start = self.outgoing.arena.len();
+            let kind = match peer.transport.poll(&mut self.outgoing.arena) {
+                None => return true,
+                Some(TransportOutput::Transmit { to, .. }) => {
+                    self.outgoing.close(to, start);
+                    continue;
+                }
+                Some(TransportOutput::Connected { profile }) => {
+                    peer.media.is_connected = true;
+                    peer.media.report_at = now + peer::REPORT_INTERVAL;
+                    self.want_all_awaited(place);
+                    EventKind::Connected { transport, profile }
+                }
+                Some(TransportOutput::DataChannelOpen(channel)) => {
+                    EventKind::DataChannelOpen { transport, channel }
+                }
+                Some(TransportOutput::Data(channel, payload)) => {
+                    self.router.stats.data_in += 1;
+                    EventKind::Data {
+                        transport,
+                        channel,
+                        payload,
+                    }
+                }
+                Some(TransportOutput::Closed(_)) if peer.media.is_leaving => continue,
+                Some(TransportOutput::Closed(reason)) => {
+                    self.lose_peer(now, place, reason);
+                    return false;
+                }
+            };
+            self.router.events.push_back(Event { room, kind });
+        }
+    }
+
+    /// A peer that has just been connected waits for a keyframe of everything it is sent, and so
+    /// do those who are sent what it publishes.
+    fn want_all_awaited(&mut self, place: usize) {
+        for index in 0..self.router.peers[place].media.subscriptions.len() {
+            let subscription = self.router.peers[place].media.subscriptions[index];
+            self.router.want_awaited(subscription);
+        }
+        self.router.touch(place);
+    }
+
+    fn write_feedback(&mut self, now: Instant, place: usize) {
+        let media = &self.router.peers[place].media;
+        if media.feedback_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let moment = self.moment(now);
+        let (outgoing, compound) = (&mut self.outgoing, &mut self.compound);
+        let mut seal = |router: &mut Router, compound: &[u8]| {
+            seal_compound(router, outgoing, place, compound);
+        };
+        self.router
+            .write_feedback(moment, place, compound, &mut seal);
+        self.router.touch(place);
+    }
+
+    fn say_goodbye(&mut self, place: usize, media: Ssrc, repair: Option<Ssrc>) {
+        Router::write_goodbye(&mut self.compound, media, repair);
+        let outgoing = &mut self.outgoing;
+        seal_compound(&mut self.router, outgoing, place, &self.compound);
+    }
+
+    /// Seals what waits to leave for a peer.
+    fn flush_media(&mut self, place: usize) {
+        let Router {
+            peers,
+            rooms,
+            pool,
+            stats,
+            ..
+        } = &mut self.router;
+        let peer = &mut peers[place];
+        let destination = peer.transport.destination();
+        let arena = &mut self.outgoing.arena;
+        for pending in peer.media.pending.drain(..) {
+            let start = arena.len();
+            let subscription = &mut rooms.subscriptions[pending.subscription].subscription;
+            let payload = pool.bytes(&pending.packet);
+            let transport = &mut peer.transport;
+            let is_sealed = destination.is_some()
+                && subscription.seal(&pending.outgoing, payload, |seq, header, parts| {
+                    transport.protect_rtp_parts(seq, header, parts, arena)
+                });
+            if let (Some(to), true) = (destination, is_sealed) {
+                stats.packets_out += u64::from(!pending.outgoing.is_repair());
+                self.outgoing.datagrams.push(Datagram {
+                    to,
+                    range: start as u32..arena.len() as u32,
+                });
+            }
+            pool.release(pending.packet);
+        }
+    }
+
+    fn moment(&self, now: Instant) -> Moment {
+        let passed = now.saturating_duration_since(self.started);
+        Moment {
+            now,
+            ntp: self.ntp_at_start.after(passed),
+        }
+    }
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.random.fill_bytes(&mut bytes);
+        bytes
+    }
+}
+
+/// Seals a compound for a peer into the batch; nothing happens if it is not connected.
+fn seal_compound(router: &mut Router, outgoing: &mut OutgoingBatch, place: usize, compound: &[u8]) {
+    let transport = &mut router.peers[place].transport;
+    let start = outgoing.arena.len();
+    if let Some(to) = transport.destination()
+        && transport.protect_rtcp(compound, &mut outgoing.arena)
+    {
+        outgoing.close(to, start);
+    }
+}

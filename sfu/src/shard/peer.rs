@@ -1,0 +1,138 @@
+//! One peer of a room as the shard sees it: its transport, and beside it the media state.
+//!
+//! The two halves know nothing of each other. The transport is ICE, DTLS, SRTP and SCTP; the media
+//! half is which sources the peer sends from, what it is sent, and what waits to leave in this
+//! turn.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+
+use super::StableHash;
+use crate::congestion::feedback::ArrivalFeedback;
+use crate::id::TransportId;
+use crate::slab::{PacketRef, SlabPool};
+use crate::subscription::Outgoing;
+use crate::transport::Transport;
+use crate::transport::params::ExtensionIds;
+use crate::unit::{NtpTime, Ssrc};
+
+/// Addresses of one peer that are bound at once.
+pub(super) const ADDRESSES_MAX: usize = 8;
+
+/// What a round trip is taken for until one has been measured.
+const ROUND_TRIP: Duration = Duration::from_millis(100);
+
+/// A peer of a room.
+pub(super) struct Peer {
+    pub(super) id: TransportId,
+    /// The place of its room.
+    pub(super) room: usize,
+    pub(super) transport: Transport,
+    pub(super) media: PeerMedia,
+    /// Where it has been heard from, the oldest first.
+    pub(super) addresses: ArrayVec<SocketAddr, ADDRESSES_MAX>,
+}
+
+/// Where the packets of a source belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    /// The place of the publication.
+    pub(super) publication: usize,
+    pub(super) rank: u8,
+    /// It carries retransmissions.
+    pub(super) is_repair: bool,
+}
+
+/// A packet that leaves in this turn.
+pub(super) struct Pending {
+    /// The place of the subscription.
+    pub(super) subscription: usize,
+    pub(super) outgoing: Outgoing,
+    pub(super) packet: PacketRef,
+}
+
+/// The media half of a peer.
+pub(super) struct PeerMedia {
+    pub(super) extensions: ExtensionIds,
+    /// What it sends, by source; bounded by `Limits::ssrcs_per_transport_max`.
+    pub(super) sources: HashMap<Ssrc, Source, StableHash>,
+    /// What it is sent: places of subscriptions by our source.
+    pub(super) sent: HashMap<Ssrc, usize, StableHash>,
+    /// Places of its publications.
+    pub(super) publications: Vec<usize>,
+    /// Places of its subscriptions.
+    pub(super) subscriptions: Vec<usize>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) arrivals: ArrivalFeedback,
+    /// Our own source for RTCP that belongs to no subscription.
+    pub(super) local: Ssrc,
+    pub(super) round_trip: Duration,
+    /// Our wall clock minus the peer's, in units of [`NtpTime`]; the same for all it publishes,
+    /// which is what keeps lips and voice together.
+    pub(super) clock_offset: Option<i64>,
+    pub(super) is_connected: bool,
+    /// It is being removed: that its transport ends is no news.
+    pub(super) is_leaving: bool,
+    /// Once a second: receiver and sender reports.
+    pub(super) report_at: Instant,
+    /// The earliest time at which RTCP must be written.
+    pub(super) feedback_at: Option<Instant>,
+    /// It is in the list of those to be flushed.
+    pub(super) is_dirty: bool,
+    /// It is in the list of those whose deadline must be found anew.
+    pub(super) is_touched: bool,
+}
+
+/// Time between two receiver or sender reports.
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A publisher's clock that is off by more than this has been set anew.
+const CLOCK_JUMP: i64 = 5 << 32;
+
+impl PeerMedia {
+    pub(super) fn new(now: Instant, extensions: ExtensionIds, local: Ssrc) -> Self {
+        Self {
+            extensions,
+            sources: HashMap::default(),
+            sent: HashMap::default(),
+            publications: Vec::new(),
+            subscriptions: Vec::new(),
+            pending: Vec::new(),
+            arrivals: ArrivalFeedback::new(now),
+            local,
+            round_trip: ROUND_TRIP,
+            clock_offset: None,
+            is_connected: false,
+            is_leaving: false,
+            report_at: now,
+            feedback_at: None,
+            is_dirty: false,
+            is_touched: false,
+        }
+    }
+
+    /// Compares clocks. The report with the shortest way here is the closest to the truth.
+    pub(super) fn note_clock(&mut self, ours: NtpTime, theirs: NtpTime) {
+        let offset = ours.0.wrapping_sub(theirs.0) as i64;
+        self.clock_offset = Some(match self.clock_offset {
+            Some(known) if known.abs_diff(offset) < CLOCK_JUMP as u64 => known.min(offset),
+            _ => offset,
+        });
+    }
+
+    /// Takes back what waits to leave for a subscription that ends.
+    pub(super) fn drop_pending(&mut self, subscription: usize, pool: &mut SlabPool) {
+        let mut kept = Vec::new();
+        for pending in self.pending.drain(..) {
+            if pending.subscription == subscription {
+                pool.release(pending.packet);
+            } else {
+                kept.push(pending);
+            }
+        }
+        self.pending = kept;
+    }
+}

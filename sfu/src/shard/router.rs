@@ -1,0 +1,445 @@
+//! The way of a media packet through the shard: from an authenticated packet of a publisher to a
+//! place in the queue of each subscriber.
+//!
+//! The router learns which source belongs to which layer, lets the layer judge the packet, and
+//! offers it to every subscription of the publication. It decides nothing itself: layers, selectors
+//! and rewriters do. Queues are flushed receiver by receiver at the end of the turn.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use slab::Slab;
+
+use super::event::{Event, EventKind, Speaker};
+use super::peer::{Peer, Pending, Source};
+use crate::config::Limits;
+use crate::error::Reject;
+use crate::media::{Codec, MediaKind};
+use crate::publication::history::PacketInfo;
+use crate::publication::layer::Arrival;
+use crate::publication::{PayloadKind, Publication};
+use crate::room::{Published, Rooms};
+use crate::rtp::codec::{h264, vp8};
+use crate::rtp::extension::{AudioLevel, Extensions};
+use crate::rtp::packet::Header;
+use crate::rtp::rtx;
+use crate::slab::SlabPool;
+use crate::speaker::Voice;
+use crate::stats::StatsSnapshot;
+use crate::subscription::rewriter::PictureIds;
+use crate::unit::{SeqNo, Ssrc};
+
+/// Everything that media packets touch.
+pub(super) struct Router {
+    pub(super) limits: Limits,
+    pub(super) rooms: Rooms,
+    pub(super) peers: Slab<Peer>,
+    pub(super) pool: SlabPool,
+    pub(super) stats: StatsSnapshot,
+    pub(super) events: VecDeque<Event>,
+    /// Places of peers that have something to send.
+    pub(super) dirty: VecDeque<usize>,
+    /// Places of peers whose deadline must be found anew.
+    pub(super) touched: Vec<usize>,
+}
+
+impl Router {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            rooms: Rooms::default(),
+            peers: Slab::new(),
+            pool: SlabPool::new(limits.slabs_max),
+            stats: StatsSnapshot::default(),
+            events: VecDeque::new(),
+            dirty: VecDeque::new(),
+            touched: Vec::new(),
+            limits,
+        }
+    }
+
+    /// The peer has something to send.
+    pub(super) fn mark_dirty(&mut self, place: usize) {
+        mark_dirty(&mut self.peers, &mut self.dirty, place);
+    }
+
+    /// The peer's deadline may have moved.
+    pub(super) fn touch(&mut self, place: usize) {
+        let media = &mut self.peers[place].media;
+        if !std::mem::replace(&mut media.is_touched, true) {
+            self.touched.push(place);
+        }
+    }
+
+    /// Takes an authenticated packet of a peer, as plain text.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        place: usize,
+        header: &Header,
+        seq: SeqNo,
+        plain: &[u8],
+    ) -> Result<(), Reject> {
+        let media = &mut self.peers[place].media;
+        let extensions = header.extensions(plain, &media.extensions);
+        if let Some(number) = extensions.transport_cc
+            && media.arrivals.note(now, number, header.ssrc)
+        {
+            self.touch(place);
+        }
+        let source = match self.peers[place].media.sources.get(&header.ssrc) {
+            Some(source) => *source,
+            None => self.learn(place, header, &extensions)?,
+        };
+        let packet = self.read(source, header, &extensions, seq, plain)?;
+        self.deliver(now, source, &packet)
+    }
+
+    /// Finds out where an unknown source belongs from what its packet says.
+    fn learn(
+        &mut self,
+        place: usize,
+        header: &Header,
+        extensions: &Extensions,
+    ) -> Result<Source, Reject> {
+        let peer = &mut self.peers[place];
+        let mid = extensions.mid.as_ref().ok_or(Reject::UnknownSource)?;
+        let publication = peer
+            .media
+            .publications
+            .iter()
+            .copied()
+            .find(|&place| self.rooms.publications[place].publication.mid() == mid)
+            .ok_or(Reject::UnknownSource)?;
+        let published = &mut self.rooms.publications[publication];
+        let is_repair = match published.publication.payload_kind(header.payload_type) {
+            Some(PayloadKind::Media(_)) => false,
+            Some(PayloadKind::Repair(_)) => true,
+            None => return Err(Reject::UnknownPayloadType),
+        };
+        let rid = if is_repair {
+            extensions.repaired_rid.as_ref()
+        } else {
+            extensions.rid.as_ref()
+        };
+        let rank = published
+            .publication
+            .rank_of(rid)
+            .ok_or(Reject::UnknownSource)?;
+        let before = match is_repair {
+            true => published.publication.layer(rank).repair_source(),
+            false => published.publication.layer(rank).source(),
+        };
+        if let Some(before) = before {
+            peer.media.sources.remove(&before);
+            peer.transport.forget_source(before);
+        }
+        if peer.media.sources.len() >= self.limits.ssrcs_per_transport_max {
+            return Err(Reject::TooManySources);
+        }
+        let source = Source {
+            publication,
+            rank,
+            is_repair,
+        };
+        peer.media.sources.insert(header.ssrc, source);
+        self.bind(source, header.ssrc);
+        Ok(source)
+    }
+
+    fn bind(&mut self, source: Source, ssrc: Ssrc) {
+        let published = &mut self.rooms.publications[source.publication];
+        let layer = published.publication.layer_mut(source.rank);
+        if source.is_repair {
+            layer.bind_repair(ssrc);
+        } else if layer.bind(ssrc, &mut self.pool) {
+            self.interrupt(source.publication, Some(source.rank));
+        }
+    }
+
+    /// What the packet is, apart from whom it belongs to.
+    fn read<'a>(
+        &self,
+        source: Source,
+        header: &Header,
+        extensions: &Extensions,
+        seq: SeqNo,
+        plain: &'a [u8],
+    ) -> Result<Incoming<'a>, Reject> {
+        let publication = &self.rooms.publications[source.publication].publication;
+        let kind = publication
+            .payload_kind(header.payload_type)
+            .ok_or(Reject::UnknownPayloadType)?;
+        let (arrival, codec, seq, payload) = match (kind, source.is_repair) {
+            (PayloadKind::Media(codec), false) => {
+                // What has no payload still has a number: it goes through as it is, so that no
+                // subscriber waits for it. libwebrtc takes it for padding.
+                let payload = match header.payload(plain) {
+                    Ok(range) => &plain[range],
+                    Err(Reject::PaddingOnly) => &[],
+                    Err(reason) => return Err(reason),
+                };
+                (Arrival::Original, codec, seq, payload)
+            }
+            (PayloadKind::Repair(codec), true) => {
+                let (original, payload) = rtx::unwrap(&plain[header.payload(plain)?])?;
+                let highest = publication
+                    .layer(source.rank)
+                    .highest()
+                    .ok_or(Reject::RtxUseless)?;
+                (Arrival::Repair, codec, highest.extend(original), payload)
+            }
+            _ => return Err(Reject::UnknownPayloadType),
+        };
+        let (starts_keyframe, picture) = inspect(publication.codec(codec), payload)?;
+        Ok(Incoming {
+            arrival,
+            payload,
+            info: PacketInfo {
+                seq,
+                timestamp: header.timestamp,
+                marker: header.marker,
+                codec,
+                starts_keyframe,
+                picture,
+                audio_level: extensions.audio_level.map(wire_level),
+                orientation: extensions.video_orientation,
+            },
+        })
+    }
+
+    fn deliver(
+        &mut self,
+        now: Instant,
+        source: Source,
+        packet: &Incoming<'_>,
+    ) -> Result<(), Reject> {
+        let published = &mut self.rooms.publications[source.publication];
+        let (owner, publication) = (published.owner, &mut published.publication);
+        let clock_rate = publication.clock_rate();
+        let is_muted = publication.is_muted();
+        let layer = publication.layer_mut(source.rank);
+        if is_muted {
+            layer.receive_muted(packet.info.seq);
+            return Err(Reject::Muted);
+        }
+        let was_due = layer.losses.due().is_some();
+        let receipt = layer.receive(
+            now,
+            packet.arrival,
+            packet.info,
+            packet.payload,
+            clock_rate,
+            &mut self.pool,
+        )?;
+        let has_loss = !was_due && layer.losses.due().is_some();
+        let wants_keyframe = layer.keyframes.due(now).is_some_and(|due| due <= now);
+        let has_changed = publication.note(now, source.rank, receipt);
+        let is_first = publication.go_live();
+        if let Some(level) = packet.info.audio_level.filter(|_| {
+            publication.kind() == MediaKind::Audio && packet.arrival == Arrival::Original
+        }) {
+            publication
+                .voice
+                .note(level & 0x7f, packet.info.timestamp, clock_rate);
+        }
+        self.stats.packets_in += 1;
+        if is_first {
+            let publication = publication.id();
+            self.tell(source.publication, |_| EventKind::PublicationLive {
+                publication,
+            });
+        }
+        if has_loss || wants_keyframe {
+            self.touch(owner);
+        }
+        if has_changed {
+            self.refresh(source.publication);
+        }
+        self.forward(now, source, packet.info.seq);
+        Ok(())
+    }
+
+    /// Offers a packet that lies in the history to every subscription.
+    fn forward(&mut self, now: Instant, source: Source, seq: SeqNo) {
+        let Published {
+            publication,
+            subscriptions,
+            room,
+            ..
+        } = &self.rooms.publications[source.publication];
+        let room = self.rooms.id_of(*room);
+        let layer = publication.layer(source.rank);
+        let stream = layer.stream();
+        let Some((info, packet)) = layer.packet(seq) else {
+            return;
+        };
+        for &place in subscriptions {
+            let subscribed = &mut self.rooms.subscriptions[place];
+            let media = &mut self.peers[subscribed.receiver].media;
+            if !media.is_connected {
+                continue;
+            }
+            let offer = subscribed
+                .subscription
+                .offer(now, stream, info, publication);
+            if offer.has_switched {
+                self.events.push_back(Event {
+                    room: Some(room),
+                    kind: EventKind::LayerChanged {
+                        subscription: subscribed.subscription.id(),
+                        rank: Some(source.rank),
+                    },
+                });
+            }
+            let Some(outgoing) = offer.outgoing else {
+                continue;
+            };
+            media.pending.push(Pending {
+                subscription: place,
+                outgoing,
+                packet: self.pool.share(packet),
+            });
+            if !std::mem::replace(&mut media.is_dirty, true) {
+                self.dirty.push_back(subscribed.receiver);
+            }
+        }
+    }
+
+    /// Layers, wishes or subscriptions have changed: everybody chooses anew, and keyframes are
+    /// asked for where somebody waits for one.
+    pub(super) fn refresh(&mut self, place: usize) {
+        let views = self.rooms.publications[place].publication.views();
+        for index in 0..self.rooms.publications[place].subscriptions.len() {
+            let subscription = self.rooms.publications[place].subscriptions[index];
+            let subscribed = &mut self.rooms.subscriptions[subscription];
+            if subscribed.subscription.update(&views) {
+                self.tell_nothing_sent(subscription);
+            }
+            self.want_awaited(subscription);
+        }
+    }
+
+    /// Asks for the keyframe that a subscription waits for, if it does.
+    pub(super) fn want_awaited(&mut self, subscription: usize) {
+        let subscribed = &self.rooms.subscriptions[subscription];
+        if self.peers[subscribed.receiver].media.is_connected
+            && let Some(rank) = subscribed.subscription.awaited()
+        {
+            self.want_keyframe(subscribed.publication, rank);
+        }
+    }
+
+    /// Somebody cannot go on without a keyframe of this layer.
+    pub(super) fn want_keyframe(&mut self, publication: usize, rank: u8) {
+        let published = &mut self.rooms.publications[publication];
+        if published.publication.kind() != MediaKind::Video || published.publication.is_muted() {
+            return;
+        }
+        let owner = published.owner;
+        published.publication.layer_mut(rank).keyframes.want();
+        self.touch(owner);
+    }
+
+    /// The stream of a publication, or of one layer of it, has a hole that only a keyframe heals.
+    pub(super) fn interrupt(&mut self, place: usize, rank: Option<u8>) {
+        for index in 0..self.rooms.publications[place].subscriptions.len() {
+            let subscription = self.rooms.publications[place].subscriptions[index];
+            let subscribed = &mut self.rooms.subscriptions[subscription];
+            let current = subscribed.subscription.current();
+            if (rank.is_none() || current == rank) && subscribed.subscription.interrupt() {
+                self.tell_nothing_sent(subscription);
+            }
+        }
+    }
+
+    /// Reports that a subscription is sent nothing now.
+    pub(super) fn tell_nothing_sent(&mut self, subscription: usize) {
+        let subscribed = &self.rooms.subscriptions[subscription];
+        self.events.push_back(Event {
+            room: Some(self.rooms.id_of(subscribed.room)),
+            kind: EventKind::LayerChanged {
+                subscription: subscribed.subscription.id(),
+                rank: None,
+            },
+        });
+    }
+
+    /// Ends a window of loudness in a room and reports what changed.
+    pub(super) fn close_speaker_window(&mut self, room: usize) {
+        let mut speakers = Vec::new();
+        for index in 0..self.rooms.room(room).publications.len() {
+            let place = self.rooms.room(room).publications[index];
+            let publication = &mut self.rooms.publications[place].publication;
+            if publication.kind() == MediaKind::Audio
+                && let Some(voice) = publication.voice.close_window()
+            {
+                speakers.push(speaker(publication, voice));
+            }
+        }
+        self.tell_speakers(room, speakers);
+    }
+
+    /// Reports speakers, if there are any.
+    pub(super) fn tell_speakers(&mut self, room: usize, speakers: Vec<Speaker>) {
+        if !speakers.is_empty() {
+            self.events.push_back(Event {
+                room: Some(self.rooms.id_of(room)),
+                kind: EventKind::Speakers { speakers },
+            });
+        }
+    }
+
+    /// Reports something about a publication.
+    fn tell(&mut self, publication: usize, kind: impl FnOnce(&Publication) -> EventKind) {
+        let published = &self.rooms.publications[publication];
+        self.events.push_back(Event {
+            room: Some(self.rooms.id_of(published.room)),
+            kind: kind(&published.publication),
+        });
+    }
+}
+
+pub(super) fn mark_dirty(peers: &mut Slab<Peer>, dirty: &mut VecDeque<usize>, place: usize) {
+    let media = &mut peers[place].media;
+    if !std::mem::replace(&mut media.is_dirty, true) {
+        dirty.push_back(place);
+    }
+}
+
+pub(super) fn speaker(publication: &Publication, voice: Voice) -> Speaker {
+    Speaker {
+        publication: publication.id(),
+        level: voice.level,
+        is_active: voice.is_active,
+    }
+}
+
+/// A packet that has been read but not yet judged.
+struct Incoming<'a> {
+    arrival: Arrival,
+    info: PacketInfo,
+    payload: &'a [u8],
+}
+
+/// Whether decoding may begin with a payload, and how its picture is numbered.
+fn inspect(codec: Codec, payload: &[u8]) -> Result<(bool, PictureIds), Reject> {
+    match codec {
+        // Every packet of sound can be decoded.
+        Codec::Opus | Codec::Red => Ok((true, PictureIds::default())),
+        _ if payload.is_empty() => Ok((false, PictureIds::default())),
+        Codec::Vp8 => {
+            let descriptor = vp8::Descriptor::parse(payload)?;
+            let picture = PictureIds {
+                picture_id: descriptor.picture_id.map(vp8::PictureId::value),
+                tl0_index: descriptor.tl0_index,
+                key_index: descriptor.key_index,
+            };
+            Ok((descriptor.is_keyframe, picture))
+        }
+        Codec::H264 => Ok((h264::Units::parse(payload)?.has_sps, PictureIds::default())),
+    }
+}
+
+fn wire_level(level: AudioLevel) -> u8 {
+    u8::from(level.voice) << 7 | (level.level & 0x7f)
+}

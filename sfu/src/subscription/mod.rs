@@ -1,0 +1,386 @@
+//! A publication as one transport receives it: select, rewrite, remember how to send again.
+//!
+//! A subscription turns packets of any layer into [`Outgoing`] ones of its own stream, or into
+//! nothing. It is pure bookkeeping over plain values: payloads stay in the publication's history
+//! until [`Subscription::seal`] lays header and payload down, once per turn.
+
+pub mod codec;
+pub mod resend;
+pub mod rewriter;
+pub mod selector;
+
+use std::time::{Duration, Instant};
+
+use self::codec::{CodecMap, SentCodec};
+use self::resend::Resend;
+use self::rewriter::{PictureIds, Rewriter, Rewritten, StreamKey};
+use self::selector::{Decision, Selector};
+use crate::id::SubscriptionId;
+use crate::media::{Codec, LayerWish, MediaKind, SubscriptionParams};
+use crate::publication::history::PacketInfo;
+use crate::publication::layer::SenderClock;
+use crate::publication::{LayerViews, Publication};
+use crate::rtp::codec::{red, vp8};
+use crate::rtp::extension::AudioLevel;
+use crate::rtp::packet::{OutgoingExtensions, OutgoingHeader};
+use crate::rtp::rtx;
+use crate::slab::PacketRef;
+use crate::transport::params::ExtensionIds;
+use crate::unit::{SeqNo, Ssrc};
+
+/// On which of a subscription's two streams a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Media,
+    /// As a retransmission with this number (RFC 4588).
+    Repair(SeqNo),
+}
+
+/// A packet that has been decided on, without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    form: Form,
+    codec: SentCodec,
+    numbers: Rewritten,
+    marker: bool,
+    audio_level: Option<u8>,
+    orientation: Option<u8>,
+}
+
+impl Outgoing {
+    /// Whether it has been sent before.
+    pub fn is_repair(&self) -> bool {
+        self.form != Form::Media
+    }
+}
+
+/// What became of a packet that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// It is to be sent like this.
+    pub outgoing: Option<Outgoing>,
+    /// Another layer is sent from here on.
+    pub has_switched: bool,
+}
+
+/// What we sent, for sender reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packets, retransmissions not counted.
+    pub packets: u32,
+    /// Bytes of their payload.
+    pub bytes: u32,
+}
+
+/// A publication as one transport receives it.
+pub struct Subscription {
+    id: SubscriptionId,
+    selector: Selector,
+    rewriter: Rewriter,
+    resend: Resend,
+    codecs: CodecMap,
+    ssrc: Ssrc,
+    rtx_ssrc: Option<Ssrc>,
+    header: OutgoingHeader,
+    rtx_header: Option<OutgoingHeader>,
+    rtx_next: SeqNo,
+    sent: Sent,
+    sent_at_report: Sent,
+}
+
+impl Subscription {
+    /// A subscription that nothing has been sent of; `None` if there is no codec in common.
+    /// `random` numbers its streams.
+    pub fn new(
+        id: SubscriptionId,
+        publication: &Publication,
+        params: &SubscriptionParams,
+        extensions: &ExtensionIds,
+        resend_percent_max: u32,
+        random: [u8; 8],
+    ) -> Option<Self> {
+        let codecs = CodecMap::new(publication.codecs(), params)?;
+        let word = |at: usize| u16::from_be_bytes([random[at], random[at + 1]]);
+        let timestamp = u32::from(word(2)) << 16 | u32::from(word(4));
+        let extensions = outgoing_extensions(publication.kind(), extensions, params);
+        Some(Self {
+            id,
+            selector: Selector::new(),
+            rewriter: Rewriter::new(word(0), timestamp),
+            resend: Resend::new(resend_percent_max),
+            codecs,
+            ssrc: params.ssrc,
+            rtx_ssrc: params.rtx_ssrc,
+            header: OutgoingHeader::new(params.ssrc, &extensions),
+            rtx_header: params
+                .rtx_ssrc
+                .map(|ssrc| OutgoingHeader::new(ssrc, &extensions)),
+            // In the lower half, so that a lost first packet does not look like a wrap.
+            rtx_next: SeqNo::first(word(6) & 0x7fff),
+            sent: Sent::default(),
+            sent_at_report: Sent::default(),
+        })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
+    /// The source of its media.
+    pub fn ssrc(&self) -> Ssrc {
+        self.ssrc
+    }
+
+    /// The source of its retransmissions, if they have one.
+    pub fn rtx_ssrc(&self) -> Option<Ssrc> {
+        self.rtx_ssrc
+    }
+
+    /// Takes a new wish. Returns whether something is no longer sent.
+    pub fn set_wish(&mut self, wish: LayerWish, layers: &LayerViews) -> bool {
+        self.selector.set_wish(wish);
+        self.selector.update(layers)
+    }
+
+    /// Layers have come or gone. Returns whether something is no longer sent.
+    pub fn update(&mut self, layers: &LayerViews) -> bool {
+        self.selector.update(layers)
+    }
+
+    /// A layer restarts, or the publication is muted. Returns whether something is no longer sent.
+    pub fn interrupt(&mut self) -> bool {
+        let was_sent = self.selector.current().is_some();
+        self.selector.interrupt();
+        was_sent
+    }
+
+    /// The layer that is sent now.
+    pub fn current(&self) -> Option<u8> {
+        self.selector.current()
+    }
+
+    /// The layer that a keyframe is needed of.
+    pub fn awaited(&self) -> Option<u8> {
+        self.selector.awaited()
+    }
+
+    /// The layer whose keyframe would help a subscriber that asks for one.
+    pub fn keyframe_rank(&self) -> Option<u8> {
+        self.selector.wanted()
+    }
+
+    /// Decides on a packet that has just arrived. `clocks` are the sender clocks by rank.
+    pub fn offer(
+        &mut self,
+        now: Instant,
+        stream: StreamKey,
+        info: &PacketInfo,
+        publication: &Publication,
+    ) -> Offer {
+        let decision = match self.codecs.sent(info.codec) {
+            Some(_) => self.selector.decide(stream.rank, info.starts_keyframe),
+            None => Decision::Skip,
+        };
+        if decision == Decision::Switch {
+            let aligned = self.aligned(stream, info, publication);
+            let clock_rate = publication.clock_rate();
+            self.rewriter.switch(now, stream, info, clock_rate, aligned);
+        }
+        let numbers = match decision {
+            Decision::Skip => None,
+            Decision::Forward | Decision::Switch => self.rewriter.rewrite(now, stream, info),
+        };
+        Offer {
+            outgoing: numbers.and_then(|numbers| self.outgoing(Form::Media, numbers, info)),
+            has_switched: decision == Decision::Switch,
+        }
+    }
+
+    /// Answers one request for a lost packet, if it is still here and allowed.
+    pub fn answer<'a>(
+        &mut self,
+        now: Instant,
+        wire: u16,
+        publication: &'a Publication,
+        round_trip: Duration,
+        len: impl FnOnce(&PacketRef) -> usize,
+    ) -> Option<(Outgoing, &'a PacketRef)> {
+        let (stream, seq) = self.rewriter.origin(wire)?;
+        let layer = publication.layer(stream.rank);
+        if publication.is_muted() || layer.stream() != stream {
+            return None;
+        }
+        let (info, packet) = layer.packet(seq)?;
+        let numbers = self.rewriter.rewrite_again(stream, info)?;
+        let codec = self.codecs.sent(info.codec)?;
+        if !self
+            .resend
+            .try_spend(now, numbers.seq, len(packet), round_trip)
+        {
+            return None;
+        }
+        let form = match (codec.rtx_payload_type, &self.rtx_header) {
+            (Some(_), Some(_)) => {
+                let seq = self.rtx_next;
+                self.rtx_next = SeqNo(seq.0 + 1);
+                Form::Repair(seq)
+            }
+            // The same bytes under the same number: no extension below depends on the time.
+            _ => Form::Media,
+        };
+        Some((self.outgoing(form, numbers, info)?, packet))
+    }
+
+    /// Lays header and payload down for `seal`, which says whether the packet can leave.
+    pub fn seal(
+        &mut self,
+        outgoing: &Outgoing,
+        payload: &[u8],
+        seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
+    ) -> bool {
+        let payload = match outgoing.codec.unwraps_red {
+            true => match red::primary(payload) {
+                Ok(block) => block.payload,
+                Err(_) => return false,
+            },
+            false => payload,
+        };
+        let mut prefix = [0; vp8::DESCRIPTOR_MAX];
+        let (prefix, rest) = renumber(outgoing, payload, &mut prefix);
+        match outgoing.form {
+            Form::Media => {
+                set(&mut self.header, outgoing, outgoing.numbers.seq);
+                if seal(outgoing.numbers.seq, self.header.bytes(), &[prefix, rest]) {
+                    self.note_sent(payload.len());
+                    return true;
+                }
+                false
+            }
+            Form::Repair(seq) => {
+                let header = self
+                    .rtx_header
+                    .as_mut()
+                    .expect("a repair is only made where there is a stream for it");
+                set(header, outgoing, seq);
+                let original = rtx::prefix(outgoing.numbers.seq.wire());
+                seal(seq, header.bytes(), &[&original, prefix, rest])
+            }
+        }
+    }
+
+    /// Counts for a sender report that is due now: `None` if nothing was sent since the last one.
+    pub fn report(&mut self) -> Option<Sent> {
+        let has_news = self.sent != self.sent_at_report;
+        self.sent_at_report = self.sent;
+        has_news.then_some(self.sent)
+    }
+
+    /// A timestamp of the layer that is sent, on our scale.
+    pub fn timestamp_out(&self, stream: StreamKey, timestamp: u32) -> Option<u32> {
+        self.rewriter.timestamp_out(stream, timestamp)
+    }
+
+    fn note_sent(&mut self, bytes: usize) {
+        self.sent.packets = self.sent.packets.wrapping_add(1);
+        self.sent.bytes = self.sent.bytes.wrapping_add(bytes as u32);
+        self.resend.earn(bytes);
+    }
+
+    fn outgoing(&self, form: Form, numbers: Rewritten, info: &PacketInfo) -> Option<Outgoing> {
+        Some(Outgoing {
+            form,
+            codec: self.codecs.sent(info.codec)?,
+            numbers,
+            marker: info.marker,
+            audio_level: info.audio_level,
+            orientation: info.orientation,
+        })
+    }
+
+    /// The moment of a new layer's packet on the scale of the layer before.
+    fn aligned(
+        &self,
+        stream: StreamKey,
+        info: &PacketInfo,
+        publication: &Publication,
+    ) -> Option<u32> {
+        let before = self.rewriter.stream()?;
+        let old = publication.layer(before.rank);
+        if old.stream() != before {
+            return None;
+        }
+        let new: &SenderClock = publication.layer(stream.rank).clock()?;
+        Some(
+            old.clock()?
+                .translate(new, info.timestamp, publication.clock_rate()),
+        )
+    }
+}
+
+/// Only what is the same whenever a packet is sent: a packet that is sent again without a stream
+/// for retransmissions must be the same bytes under the same SRTP number.
+fn outgoing_extensions(
+    kind: MediaKind,
+    ids: &ExtensionIds,
+    params: &SubscriptionParams,
+) -> OutgoingExtensions {
+    OutgoingExtensions {
+        mid: ids.mid.map(|id| (id, params.mid)),
+        transport_cc: None,
+        abs_send_time: None,
+        audio_level: ids.audio_level.filter(|_| kind == MediaKind::Audio),
+        video_orientation: ids.video_orientation.filter(|_| kind == MediaKind::Video),
+    }
+}
+
+fn set(header: &mut OutgoingHeader, outgoing: &Outgoing, seq: SeqNo) {
+    let payload_type = match outgoing.form {
+        Form::Media => outgoing.codec.payload_type,
+        Form::Repair(_) => outgoing
+            .codec
+            .rtx_payload_type
+            .expect("a repair is only made where it has a payload type"),
+    };
+    header.set(
+        payload_type,
+        outgoing.marker,
+        seq,
+        outgoing.numbers.timestamp,
+    );
+    header.set_audio_level(outgoing.audio_level.map(audio_level));
+    header.set_video_orientation(outgoing.orientation);
+}
+
+fn audio_level(byte: u8) -> AudioLevel {
+    AudioLevel {
+        level: byte & 0x7f,
+        voice: byte & 0x80 != 0,
+    }
+}
+
+/// The payload in two parts: a renumbered copy of the VP8 descriptor, if it has one, and the rest.
+fn renumber<'a>(
+    outgoing: &Outgoing,
+    payload: &'a [u8],
+    prefix: &'a mut [u8; vp8::DESCRIPTOR_MAX],
+) -> (&'a [u8], &'a [u8]) {
+    let picture = outgoing.numbers.picture;
+    if outgoing.codec.codec != Codec::Vp8 || picture == PictureIds::default() {
+        return (&[], payload);
+    }
+    let Ok(descriptor) = vp8::Descriptor::parse(payload) else {
+        return (&[], payload);
+    };
+    let len = descriptor.len.min(vp8::DESCRIPTOR_MAX);
+    prefix[..len].copy_from_slice(&payload[..len]);
+    descriptor.renumber(
+        vp8::Numbers {
+            picture_id: picture.picture_id.unwrap_or(0),
+            tl0_index: picture.tl0_index.unwrap_or(0),
+            key_index: picture.key_index.unwrap_or(0),
+        },
+        &mut prefix[..],
+    );
+    (&prefix[..len], &payload[len..])
+}
