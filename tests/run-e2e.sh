@@ -18,4 +18,4 @@ done
 )
 
 # One at a time: two browsers at once on a small machine would measure each other.
-exec cargo test -p tests --test e2e -- --test-threads=1 "$@"
+exec cargo test -p tests --test e2e -- --test-threads=1 --show-output "$@"

@@ -221,7 +221,7 @@ fn ten_thousand_hostile_datagrams_a_second_do_not_disturb_a_call() {
         let (packets, lost) = inbound(&after, who, "audio");
         let (packets_before, lost_before) = inbound(&before, who, "audio");
         let (packets, lost) = (packets - packets_before, lost - lost_before);
-        println!("{who}: {packets} audio packets, {lost} lost");
+        eprintln!("{who}: {packets} audio packets, {lost} lost");
         assert!(
             packets > 40.0 * FLOOD_DURATION.as_secs_f64(),
             "{who} hears nothing: {after:#}"
@@ -232,7 +232,7 @@ fn ten_thousand_hostile_datagrams_a_second_do_not_disturb_a_call() {
         );
         let frames = |stats: &Value| stats[who]["sees"]["frames"].as_f64().expect("a number");
         let seen = frames(&after) - frames(&before);
-        println!("{who}: {seen} pictures");
+        eprintln!("{who}: {seen} pictures");
         assert!(
             seen >= 8.0 * FLOOD_DURATION.as_secs_f64(),
             "{who} saw {seen} pictures: {after:#}"
@@ -255,7 +255,7 @@ fn ten_thousand_hostile_datagrams_a_second_do_not_disturb_a_call() {
             source.sent
         );
     }
-    println!(
+    eprintln!(
         "{hostile} hostile datagrams, {dropped_by_kernel} dropped by the kernel, reasons \
          {by_reason:?}, memory +{grown} bytes, {answered} bytes answered to {asked}"
     );

@@ -68,7 +68,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -77,12 +77,12 @@ impl Random {
 
     /// A number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.number() % bound as u64) as usize
     }
 
     /// So many bytes.
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
+        (0..length).map(|_| self.number() as u8).collect()
     }
 }
 
@@ -94,7 +94,7 @@ impl Kind {
                 let length = random.below(1_400);
                 random.bytes(length)
             }
-            Self::NoProtocol => with_first_byte(random, 4 + (random.clone().next() % 12) as u8),
+            Self::NoProtocol => with_first_byte(random, 4 + (random.clone().number() % 12) as u8),
             Self::StunUnknownUser => {
                 let nobody = Credentials {
                     ufrag: "nobody00".into(),

@@ -9,6 +9,7 @@ pub mod flood;
 pub mod http;
 pub mod metrics;
 pub mod process;
+pub mod report;
 pub mod server;
 pub mod signal;
 pub mod stun;
