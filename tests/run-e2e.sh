@@ -5,17 +5,9 @@ set -eu
 cd "$(dirname "$0")/.."
 
 for tool in node npm chromium ffmpeg; do
-    command -v "$tool" >/dev/null || { echo "tests/run-e2e.sh needs $tool: see CONTRIBUTING.md" >&2; exit 1; }
+    command -v "$tool" >/dev/null || { echo "tests/run-e2e.sh needs $tool: run deploy/setup.sh" >&2; exit 1; }
 done
-
-(
-    cd tests/clients
-    # Installed once for each lock file.
-    if ! cmp -s package-lock.json node_modules/.installed-lock; then
-        npm ci --no-audit --no-fund
-        cp package-lock.json node_modules/.installed-lock
-    fi
-)
+tests/clients/install.sh
 
 # One at a time: two browsers at once on a small machine would measure each other.
 exec cargo test -p tests --test e2e -- --test-threads=1 --show-output "$@"

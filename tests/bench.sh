@@ -1,0 +1,9 @@
+#!/bin/sh
+# Measures the release build and writes docs/benchmarks.md. Nothing here is an assertion.
+set -eu
+cd "$(dirname "$0")/.."
+deploy/build-web.sh
+cargo build --release
+tests/clients/install.sh
+cargo bench -p sfu
+cargo bench -p tests --bench join
