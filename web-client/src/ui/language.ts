@@ -1,0 +1,50 @@
+/**
+ * The language of the page: what somebody chose, else what the browser prefers, else English.
+ * Catalogues are loaded on demand, one per visit.
+ */
+import { i18n } from '@lingui/core';
+
+export type Language = 'en' | 'zh-CN';
+export const LANGUAGES: ReadonlyArray<{ readonly id: Language; readonly name: string }> = [
+  { id: 'zh-CN', name: '中文' },
+  { id: 'en', name: 'English' },
+];
+
+const KEY = 'consilium.language';
+
+export function preferredLanguage(stored: string | null, wanted: readonly string[]): Language {
+  if (stored === 'en' || stored === 'zh-CN') return stored;
+  for (const tag of wanted) {
+    if (/^zh\b/i.test(tag)) return 'zh-CN';
+    if (/^en\b/i.test(tag)) return 'en';
+  }
+  return 'en';
+}
+
+export async function startLanguage(): Promise<void> {
+  await activate(preferredLanguage(stored(), navigator.languages));
+}
+
+export async function chooseLanguage(language: Language): Promise<void> {
+  try {
+    localStorage.setItem(KEY, language);
+  } catch {
+    // Without storage the choice lasts as long as the page.
+  }
+  await activate(language);
+}
+
+async function activate(language: Language): Promise<void> {
+  const { messages } =
+    language === 'zh-CN' ? await import('../locales/zh-CN.po') : await import('../locales/en.po');
+  i18n.loadAndActivate({ locale: language, messages });
+  document.documentElement.lang = language;
+}
+
+function stored(): string | null {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
