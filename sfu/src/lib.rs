@@ -18,6 +18,7 @@ pub mod id;
 pub mod media;
 pub mod publication;
 pub mod room;
+pub mod net;
 pub mod rtp;
 pub mod shard;
 pub mod slab;
