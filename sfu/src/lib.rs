@@ -14,11 +14,12 @@ pub mod config;
 pub mod congestion;
 pub mod error;
 pub mod fuzz;
+pub mod handle;
 pub mod id;
 pub mod media;
+pub mod net;
 pub mod publication;
 pub mod room;
-pub mod net;
 pub mod rtp;
 pub mod shard;
 pub mod slab;
@@ -27,6 +28,7 @@ pub mod stats;
 pub mod subscription;
 pub mod transport;
 pub mod unit;
+mod worker;
 
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,223 @@
+//! The media plane as the control plane holds it: start, commands down, events up, stop.
+//!
+//! `Sfu` owns the threads and nothing that is on a packet's way. It deliberately does not know
+//! which room is where; that is the placement of the control plane.
+#![expect(
+    clippy::disallowed_types,
+    reason = "this is where threads are started and share what they must"
+)]
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::config::SfuConfig;
+use crate::id::WorkerId;
+use crate::net::Wake;
+use crate::net::interface::reachable_at;
+use crate::net::udp::Socket;
+use crate::shard::command::Directive;
+use crate::shard::event::Event;
+use crate::transport::dtls::Identity;
+use crate::transport::params::Fingerprint;
+use crate::worker::{self, Lines, Shared, Worker};
+
+/// A running media plane. Dropping it stops it.
+#[derive(Debug)]
+pub struct Sfu {
+    workers: Vec<WorkerHandle>,
+    fingerprint: Fingerprint,
+}
+
+#[derive(Debug)]
+struct WorkerHandle {
+    commands: SyncSender<Directive>,
+    wake: Wake,
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What happens in the media plane, from all workers, in the order of each.
+#[derive(Debug)]
+pub struct Events(Receiver<(WorkerId, Event)>);
+
+/// A worker has more commands waiting than
+/// [`commands_queued_max`](crate::config::Limits::commands_queued_max), or has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFull;
+
+impl fmt::Display for QueueFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the worker takes no more commands")
+    }
+}
+
+impl std::error::Error for QueueFull {}
+
+impl Sfu {
+    /// Binds the sockets, makes the certificate and starts the threads.
+    pub fn start(config: &SfuConfig) -> io::Result<(Self, Events)> {
+        let count = match config.workers {
+            0 => u16::try_from(thread::available_parallelism()?.get()).unwrap_or(u16::MAX),
+            count => count,
+        };
+        let identity = Identity::generate();
+        let (said, events) = sync_channel(config.limits.events_queued_max);
+        let workers = (0..count)
+            .map(|number| start_worker(config, WorkerId(number), &identity, said.clone()))
+            .collect::<io::Result<_>>()?;
+        let sfu = Self {
+            workers,
+            fingerprint: identity.fingerprint(),
+        };
+        Ok((sfu, Events(events)))
+    }
+
+    /// How many workers there are; their ids count from zero.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// What clients are told as the candidates of a worker.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker, as do all methods that take one.
+    pub fn addresses(&self, worker: WorkerId) -> Vec<SocketAddr> {
+        self.worker(worker).addresses.clone()
+    }
+
+    /// What session descriptions say of our certificate.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Gives a worker something to do. Directives are carried out in order.
+    pub fn send(&self, worker: WorkerId, directive: Directive) -> Result<(), QueueFull> {
+        let worker = self.worker(worker);
+        let result = worker.commands.try_send(directive);
+        worker.wake.ring();
+        result.map_err(|_| QueueFull)
+    }
+
+    /// The share of the last second that a worker spent working, 0 to 1.
+    pub fn busy(&self, worker: WorkerId) -> f32 {
+        let shared = &self.worker(worker).shared;
+        shared.busy_permille.load(Ordering::Relaxed) as f32 / 1000.0
+    }
+
+    /// Tells all workers to say goodbye to their peers and end. Events end when they have.
+    pub fn stop(&self) {
+        for worker in &self.workers {
+            worker.stop();
+        }
+    }
+
+    fn worker(&self, id: WorkerId) -> &WorkerHandle {
+        self.workers
+            .get(usize::from(id.0))
+            .expect("ids of workers come from this media plane")
+    }
+}
+
+impl WorkerHandle {
+    fn stop(&self) {
+        self.shared.is_stopping.store(true, Ordering::Release);
+        self.wake.ring();
+    }
+}
+
+/// A worker that was started ends with its handle, also where another could not start.
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            // It catches its own panics; one that gets through has been printed.
+            let _already_printed = thread.join();
+        }
+    }
+}
+
+/// All workers are told before the first is waited for.
+impl Drop for Sfu {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Events {
+    /// Waits for the next event. `None`: all workers have ended.
+    pub fn recv(&self) -> Option<(WorkerId, Event)> {
+        self.0.recv().ok()
+    }
+
+    /// Waits for the next event for at most `patience`. `Ok(None)`: nothing happened; an error:
+    /// all workers have ended.
+    pub fn recv_timeout(&self, patience: Duration) -> Result<Option<(WorkerId, Event)>, Ended> {
+        match self.0.recv_timeout(patience) {
+            Ok(event) => Ok(Some(event)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Ended),
+        }
+    }
+}
+
+/// All workers have ended: there will be no more events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended;
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the media plane has stopped")
+    }
+}
+
+impl std::error::Error for Ended {}
+
+fn start_worker(
+    config: &SfuConfig,
+    id: WorkerId,
+    identity: &Identity,
+    events: SyncSender<(WorkerId, Event)>,
+) -> io::Result<WorkerHandle> {
+    let socket = worker::bind(config.listen_ip, config.port_first, id)?;
+    let addresses = candidates(config, &socket)?;
+    let (commands, taken) = sync_channel(config.limits.commands_queued_max);
+    let wake = Wake::new()?;
+    let shared = Arc::<Shared>::default();
+    let lines = Lines {
+        commands: taken,
+        events,
+        wake: wake.try_clone()?,
+        shared: Arc::clone(&shared),
+    };
+    let worker = Worker::new(id, config.limits.clone(), identity.clone(), socket, lines);
+    let thread = thread::Builder::new()
+        .name(format!("media-{}", id.0))
+        .spawn(move || worker.run())?;
+    Ok(WorkerHandle {
+        commands,
+        wake,
+        shared,
+        addresses,
+        thread: Some(thread),
+    })
+}
+
+fn candidates(config: &SfuConfig, socket: &Socket) -> io::Result<Vec<SocketAddr>> {
+    let ips = match config.advertised_ips.as_slice() {
+        [] => reachable_at(config.listen_ip)?,
+        ips => ips.to_vec(),
+    };
+    let port = socket.local_address().port();
+    Ok(ips
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect())
+}

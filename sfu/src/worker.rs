@@ -1,0 +1,462 @@
+//! A media thread: one socket, one clock, one shard.
+//!
+//! A turn reads what has arrived, reads the clock once, gives both to the shard together with the
+//! commands that wait, and sends what the shard says. Between turns the thread sleeps until a
+//! datagram, a command or a deadline comes. It never waits for the control plane: what that does
+//! not take is kept, in order and within a bound.
+//!
+//! A bug that panics ends the rooms of its worker and nothing else: they are reported as lost and
+//! the thread goes on with an empty shard.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is where the clock is read, and where a thread shares numbers with its handle"
+)]
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::config::Limits;
+use crate::error::Reject;
+use crate::id::{Epoch, RoomId, WorkerId};
+use crate::net::Wake;
+use crate::net::udp::{RecvBatch, Sent, Socket};
+use crate::shard::command::{Command, Directive};
+use crate::shard::event::{Event, EventKind};
+use crate::shard::{Output, Shard};
+use crate::stats::StatsSnapshot;
+use crate::transport::dtls::Identity;
+use crate::unit::NtpTime;
+
+/// Commands carried out in one turn: a storm of joins must not delay the media of who is there.
+const COMMANDS_PER_TURN_MAX: usize = 64;
+/// How soon the control plane is offered again what it had no room for.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+/// Over what span the busy share is measured.
+const BUSY_SPAN: Duration = Duration::from_secs(1);
+/// Between 1900 and 1970 (RFC 5905 section 6).
+const NTP_UNIX_OFFSET_SECS: u64 = 2_208_988_800;
+
+/// What a worker shares with its handle: three numbers, each of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// The busy share of the last second in thousandths.
+    pub(crate) busy_permille: AtomicU32,
+    /// The thread shall end.
+    pub(crate) is_stopping: AtomicBool,
+}
+
+/// The ends of the channels that a worker holds.
+pub(crate) struct Lines {
+    pub(crate) commands: Receiver<Directive>,
+    pub(crate) events: SyncSender<(WorkerId, Event)>,
+    pub(crate) wake: Wake,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Everything that one media thread owns.
+pub(crate) struct Worker {
+    id: WorkerId,
+    limits: Limits,
+    identity: Identity,
+    socket: Socket,
+    lines: Lines,
+    shard: Shard,
+    batch: RecvBatch,
+    deadline: Option<Instant>,
+    /// What has been said and not been taken.
+    backlog: VecDeque<Event>,
+    /// The rooms that were opened here, to know what a bug has cost.
+    rooms: HashSet<RoomId>,
+    counted: Counted,
+    busy_since: Instant,
+    busy: Duration,
+}
+
+/// What only the worker can count.
+#[derive(Debug, Default)]
+struct Counted {
+    datagrams_out: u64,
+    bytes_out: u64,
+    unsent: u64,
+    too_long: u64,
+    panics: u64,
+    events_lost: u64,
+    busy: Duration,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        id: WorkerId,
+        limits: Limits,
+        identity: Identity,
+        socket: Socket,
+        lines: Lines,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            id,
+            shard: new_shard(now, &identity, &limits),
+            batch: RecvBatch::new(limits.datagrams_per_turn_max),
+            limits,
+            identity,
+            socket,
+            lines,
+            deadline: Some(now),
+            backlog: VecDeque::new(),
+            rooms: HashSet::new(),
+            counted: Counted::default(),
+            busy_since: now,
+            busy: Duration::ZERO,
+        }
+    }
+
+    /// Works until it is told to stop, then says goodbye to every peer.
+    pub(crate) fn run(mut self) {
+        let mut started = Instant::now();
+        while !self.lines.shared.is_stopping.load(Ordering::Acquire) {
+            let has_more = self.guarded(started, |worker| worker.turn(started));
+            let ended = Instant::now();
+            self.account(started, ended);
+            self.sleep(ended, has_more);
+            started = Instant::now();
+        }
+        self.guarded(started, |worker| {
+            worker.close_all(started);
+            false
+        });
+    }
+
+    /// Does `work`; a panic in it ends the rooms, not the thread.
+    fn guarded(&mut self, now: Instant, work: impl FnOnce(&mut Self) -> bool) -> bool {
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(has_more) => has_more,
+            Err(_) => {
+                self.start_over(now);
+                true
+            }
+        }
+    }
+
+    /// Nothing of a shard that has panicked can be believed, so nothing of it is kept.
+    fn start_over(&mut self, now: Instant) {
+        self.counted.panics += 1;
+        self.shard = new_shard(now, &self.identity, &self.limits);
+        self.deadline = Some(now);
+        for room in std::mem::take(&mut self.rooms) {
+            self.report(Event {
+                room: Some(room),
+                kind: EventKind::RoomLost,
+            });
+        }
+    }
+
+    /// One turn. True: there was more than fits into one.
+    fn turn(&mut self, now: Instant) -> bool {
+        let has_datagrams = self.take_datagrams(now);
+        let has_commands = self.take_commands(now);
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.shard.handle_timeout(now);
+        }
+        self.flush(now);
+        has_datagrams || has_commands
+    }
+
+    fn take_datagrams(&mut self, now: Instant) -> bool {
+        // An error is one that an earlier datagram of ours has come back with.
+        if !self.socket.recv_batch(&mut self.batch).unwrap_or(false) {
+            return false;
+        }
+        for datagram in self.batch.iter_mut() {
+            match datagram {
+                Some((from, bytes)) => self.shard.handle_datagram(now, from, bytes),
+                None => self.counted.too_long += 1,
+            }
+        }
+        true
+    }
+
+    fn take_commands(&mut self, now: Instant) -> bool {
+        self.lines.wake.hear();
+        for _ in 0..COMMANDS_PER_TURN_MAX {
+            let Ok(directive) = self.lines.commands.try_recv() else {
+                return false;
+            };
+            match directive.command {
+                Command::OpenRoom => self.rooms.insert(directive.room),
+                Command::CloseRoom => self.rooms.remove(&directive.room),
+                _ => true,
+            };
+            self.shard.handle_command(now, directive);
+        }
+        true
+    }
+
+    fn flush(&mut self, now: Instant) {
+        self.offer_backlog();
+        loop {
+            match self.shard.poll_output(now) {
+                Output::Transmit(batch) => {
+                    let sent = self.socket.send_batch(&batch);
+                    self.counted.note(sent);
+                }
+                Output::Event(event) => {
+                    let event = self.counted.complete(event);
+                    self.report(event);
+                }
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Says something to the control plane, behind what it has not yet heard.
+    fn report(&mut self, event: Event) {
+        if self.backlog.is_empty() {
+            match self.lines.events.try_send((self.id, event)) {
+                Ok(()) => {}
+                Err(TrySendError::Full((_, event))) => self.keep(event),
+                // Nobody listens any more.
+                Err(TrySendError::Disconnected(_)) => self.counted.events_lost += 1,
+            }
+        } else {
+            self.keep(event);
+        }
+    }
+
+    fn keep(&mut self, event: Event) {
+        // The next numbers will say the same and more.
+        if matches!(event.kind, EventKind::Stats { .. }) {
+            return;
+        }
+        if self.backlog.len() < self.limits.events_queued_max {
+            self.backlog.push_back(event);
+        } else {
+            self.counted.events_lost += 1;
+        }
+    }
+
+    fn offer_backlog(&mut self) {
+        while let Some(event) = self.backlog.pop_front() {
+            if let Err(TrySendError::Full((_, event))) =
+                self.lines.events.try_send((self.id, event))
+            {
+                self.backlog.push_front(event);
+                return;
+            }
+        }
+    }
+
+    fn account(&mut self, started: Instant, ended: Instant) {
+        let worked = ended - started;
+        self.counted.busy += worked;
+        self.busy += worked;
+        let span = ended - self.busy_since;
+        if span >= BUSY_SPAN {
+            let permille = self.busy.as_micros() * 1000 / span.as_micros();
+            let permille = u32::try_from(permille).unwrap_or(1000);
+            let shared = &self.lines.shared;
+            shared.busy_permille.store(permille, Ordering::Relaxed);
+            self.busy = Duration::ZERO;
+            self.busy_since = ended;
+        }
+    }
+
+    fn sleep(&self, now: Instant, has_more: bool) {
+        let until_deadline = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(now));
+        let retry = (!self.backlog.is_empty()).then_some(RETRY_INTERVAL);
+        let at_once = has_more.then_some(Duration::ZERO);
+        let shortest = [until_deadline, retry, at_once, Some(BUSY_SPAN)]
+            .into_iter()
+            .flatten()
+            .min();
+        if self.socket.wait(&self.lines.wake, shortest).is_err() {
+            // A wait that fails at once must not become a loop that takes a whole core.
+            std::thread::sleep(RETRY_INTERVAL);
+        }
+    }
+
+    fn close_all(&mut self, now: Instant) {
+        for room in std::mem::take(&mut self.rooms) {
+            let directive = Directive {
+                room,
+                epoch: Epoch(u64::MAX),
+                command: Command::CloseRoom,
+            };
+            self.shard.handle_command(now, directive);
+        }
+        self.flush(now);
+    }
+}
+
+impl Counted {
+    fn note(&mut self, sent: Sent) {
+        self.datagrams_out += sent.datagrams;
+        self.bytes_out += sent.bytes;
+        self.unsent += sent.blocked + sent.refused;
+    }
+
+    /// Adds to the shard's numbers what the shard cannot know.
+    fn complete(&self, mut event: Event) -> Event {
+        if let EventKind::Stats { snapshot } = &mut event.kind {
+            self.fill(snapshot);
+        }
+        event
+    }
+
+    fn fill(&self, snapshot: &mut StatsSnapshot) {
+        snapshot.datagrams_in += self.too_long;
+        snapshot.rejects[Reject::Length as usize] += self.too_long;
+        snapshot.datagrams_out = self.datagrams_out;
+        snapshot.bytes_out = self.bytes_out;
+        snapshot.datagrams_unsent = self.unsent;
+        snapshot.panics = self.panics;
+        snapshot.events_lost = self.events_lost;
+        snapshot.busy_ns = u64::try_from(self.busy.as_nanos()).unwrap_or(u64::MAX);
+    }
+}
+
+fn new_shard(now: Instant, identity: &Identity, limits: &Limits) -> Shard {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).expect("the system gives randomness");
+    Shard::new(now, wall_clock(), seed, identity.clone(), limits.clone())
+}
+
+fn wall_clock() -> NtpTime {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    NtpTime(NTP_UNIX_OFFSET_SECS << 32).after(since_1970.unwrap_or_default())
+}
+
+/// Binds the socket of worker `id`.
+pub(crate) fn bind(
+    listen_ip: std::net::IpAddr,
+    port_first: u16,
+    id: WorkerId,
+) -> io::Result<Socket> {
+    let port = match port_first {
+        0 => 0,
+        first => first
+            .checked_add(id.0)
+            .ok_or_else(|| io::Error::other("port_first leaves no port for every worker"))?,
+    };
+    Socket::bind((listen_ip, port).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    struct Bench {
+        worker: Worker,
+        commands: SyncSender<Directive>,
+        events: Receiver<(WorkerId, Event)>,
+    }
+
+    fn bench(events: usize, kept: usize) -> Bench {
+        let (commands, taken) = sync_channel(100);
+        let (said, events) = sync_channel(events);
+        let lines = Lines {
+            commands: taken,
+            events: said,
+            wake: Wake::new().expect("a bell"),
+            shared: Arc::default(),
+        };
+        let limits = Limits {
+            events_queued_max: kept,
+            ..Limits::default()
+        };
+        let socket = bind([127, 0, 0, 1].into(), 0, WorkerId(0)).expect("a free port");
+        Bench {
+            worker: Worker::new(WorkerId(3), limits, Identity::generate(), socket, lines),
+            commands,
+            events,
+        }
+    }
+
+    fn open(room: u64) -> Directive {
+        Directive {
+            room: RoomId(room),
+            epoch: Epoch(1),
+            command: Command::OpenRoom,
+        }
+    }
+
+    fn lost(bench: &Bench) -> Vec<u64> {
+        let is_lost = |(_, event): (WorkerId, Event)| match event.kind {
+            EventKind::RoomLost => event.room.map(|room| room.0),
+            _ => None,
+        };
+        bench.events.try_iter().filter_map(is_lost).collect()
+    }
+
+    #[test]
+    fn a_panic_ends_the_rooms_and_not_the_thread() {
+        let mut bench = bench(100, 100);
+        let now = Instant::now();
+        for room in [7, 8] {
+            bench.commands.send(open(room)).expect("room in the queue");
+        }
+        bench.worker.turn(now);
+        assert_eq!(lost(&bench), []);
+
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let has_more = bench.worker.guarded(now, |_| panic!("a bug"));
+        std::panic::set_hook(hook);
+        assert!(has_more, "the turn that broke off is taken up again");
+        let mut rooms = lost(&bench);
+        rooms.sort_unstable();
+        assert_eq!(rooms, [7, 8]);
+        assert_eq!(bench.worker.shard.stats().rooms, 0);
+
+        bench.commands.send(open(7)).expect("room in the queue");
+        bench.worker.turn(now);
+        assert_eq!(bench.worker.shard.stats().rooms, 1);
+        let mut snapshot = bench.worker.shard.stats();
+        bench.worker.counted.fill(&mut snapshot);
+        assert_eq!(snapshot.panics, 1);
+    }
+
+    #[test]
+    fn events_wait_in_order_within_a_bound() {
+        let mut bench = bench(2, 3);
+        for room in 0..10 {
+            bench.worker.report(Event {
+                room: Some(RoomId(room)),
+                kind: EventKind::RoomLost,
+            });
+        }
+        let stats = EventKind::Stats {
+            snapshot: Box::default(),
+        };
+        bench.worker.report(Event {
+            room: None,
+            kind: stats,
+        });
+        assert_eq!(bench.worker.counted.events_lost, 5);
+        assert_eq!(lost(&bench), [0, 1]);
+        bench.worker.offer_backlog();
+        assert_eq!(lost(&bench), [2, 3]);
+        bench.worker.offer_backlog();
+        assert_eq!(lost(&bench), [4]);
+        assert!(bench.worker.backlog.is_empty());
+    }
+
+    #[test]
+    fn the_wall_clock_is_of_this_century() {
+        let seconds = wall_clock().0 >> 32;
+        let years = (seconds - NTP_UNIX_OFFSET_SECS) / 31_557_600;
+        assert!((50..130).contains(&years), "{years} years after 1970");
+    }
+}

@@ -1,0 +1,226 @@
+//! The running media plane over loopback sockets: two workers, each with a peer.
+//!
+//! What flows inside is tested without sockets elsewhere; here it is seen that threads, clocks,
+//! sockets and queues carry it, and that everything ends when it is told to.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "here the clock and the sockets are real"
+)]
+
+#[path = "sim/peer.rs"]
+mod peer;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use peer::{PeerEvent, Sctp, SimPeer};
+use sfu::config::{Limits, SfuConfig};
+use sfu::handle::{Events, Sfu};
+use sfu::id::{Epoch, RoomId, TransportId, WorkerId};
+use sfu::shard::command::{Command, DataChannel, Directive};
+use sfu::shard::event::{Event, EventKind};
+use sfu::transport::params::ExtensionIds;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config() -> SfuConfig {
+    SfuConfig {
+        workers: 2,
+        port_first: 0,
+        limits: Limits::default(),
+        ..SfuConfig::default()
+    }
+}
+
+fn directive(room: u64, command: Command) -> Directive {
+    Directive {
+        room: RoomId(room),
+        epoch: Epoch(1),
+        command,
+    }
+}
+
+/// A peer behind a real socket.
+struct Client {
+    socket: UdpSocket,
+    server: SocketAddr,
+    peer: SimPeer,
+    events: Vec<PeerEvent>,
+}
+
+impl Client {
+    fn new(id: u64, server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(5)))
+            .expect("a timeout");
+        let address = socket.local_addr().expect("it is bound");
+        let mut peer = SimPeer::new(Instant::now(), TransportId(id), address, Sctp::Active);
+        peer.open_channel(Instant::now(), "_reliable");
+        Self {
+            socket,
+            server,
+            peer,
+            events: Vec::new(),
+        }
+    }
+
+    /// Lives for a moment.
+    fn live(&mut self) {
+        let mut buffer = [0; 2048];
+        self.peer.handle_timeout(Instant::now());
+        self.flush();
+        if let Ok(len) = self.socket.recv(&mut buffer) {
+            self.peer.handle_datagram(Instant::now(), &buffer[..len]);
+        }
+        self.flush();
+        self.events
+            .extend(std::iter::from_fn(|| self.peer.poll_event()));
+    }
+
+    fn flush(&mut self) {
+        while let Some((_, datagram)) = self.peer.poll_transmit() {
+            self.socket
+                .send_to(&datagram, self.server)
+                .expect("loopback");
+        }
+    }
+
+    fn live_until(&mut self, what: &str, mut is_so: impl FnMut(&[PeerEvent]) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_so(&self.events) {
+            assert!(Instant::now() < end, "{what}: {:?}", self.events);
+            self.live();
+        }
+    }
+}
+
+fn wait_for(events: &Events, what: &str, is_it: impl Fn(WorkerId, &Event) -> bool) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < end, "{what} never happened");
+        let event = events
+            .recv_timeout(Duration::from_secs(1))
+            .expect("it runs");
+        if event.is_some_and(|(worker, event)| is_it(worker, &event)) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn two_workers_serve_their_peers_and_say_goodbye() {
+    let (sfu, events) = Sfu::start(&config()).expect("loopback is there");
+    assert_eq!(sfu.workers(), 2);
+    let mut clients = Vec::new();
+    for number in 0..2_u16 {
+        let worker = WorkerId(number);
+        let [server] = sfu.addresses(worker)[..] else {
+            panic!("one address is bound and none is advertised");
+        };
+        assert!(server.ip().is_loopback() && server.port() != 0);
+        let (room, id) = (u64::from(number) + 10, u64::from(number) + 20);
+        let client = Client::new(id, server);
+        let add = Command::AddTransport {
+            transport: TransportId(id),
+            params: Box::new(client.peer.params(ExtensionIds::default())),
+        };
+        sfu.send(worker, directive(room, Command::OpenRoom))
+            .expect("an empty queue");
+        sfu.send(worker, directive(room, add))
+            .expect("an empty queue");
+        clients.push(client);
+    }
+    assert_ne!(clients[0].server.port(), clients[1].server.port());
+
+    for (number, client) in clients.iter_mut().enumerate() {
+        let open = PeerEvent::ChannelOpen("_reliable".into());
+        client.live_until("a data channel", |events| events.contains(&open));
+        let worker = WorkerId(number as u16);
+        let channel = DataChannel::Reliable;
+        wait_for(&events, "the channel of the worker", |from, event| {
+            from == worker && matches!(event.kind, EventKind::DataChannelOpen { .. })
+        });
+        let send = Command::SendData {
+            transport: client.peer.id(),
+            channel,
+            payload: Bytes::from_static(b"hello"),
+        };
+        sfu.send(worker, directive(number as u64 + 10, send))
+            .expect("an empty queue");
+        let hello = PeerEvent::Data("_reliable".into(), b"hello".to_vec());
+        client.live_until("a message", |events| events.contains(&hello));
+        assert!(
+            client
+                .peer
+                .send_data(Instant::now(), "_reliable", b"hello to you")
+        );
+        client.flush();
+        wait_for(&events, "the answer", |from, event| {
+            from == worker
+                && matches!(&event.kind, EventKind::Data { payload, .. } if payload == "hello to you")
+        });
+    }
+
+    for number in 0..2 {
+        wait_for(&events, "numbers", |worker, event| match &event.kind {
+            EventKind::Stats { snapshot } => {
+                worker == WorkerId(number)
+                    && snapshot.datagrams_out > 0
+                    && snapshot.busy_ns > 0
+                    && snapshot.transports == 1
+            }
+            _ => false,
+        });
+        assert!((0.0..=1.0).contains(&sfu.busy(WorkerId(number))));
+    }
+
+    sfu.stop();
+    for client in &mut clients {
+        client.live_until("a goodbye", |events| events.contains(&PeerEvent::Closed));
+    }
+    let end = Instant::now() + PATIENCE;
+    while events.recv().is_some() {
+        assert!(Instant::now() < end, "events never end");
+    }
+    let late = directive(10, Command::OpenRoom);
+    assert!(sfu.send(WorkerId(0), late).is_err());
+}
+
+#[test]
+fn advertised_addresses_replace_the_bound_one() {
+    let ips = ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().expect("an address"));
+    let config = SfuConfig {
+        workers: 1,
+        advertised_ips: ips.to_vec(),
+        ..config()
+    };
+    let (sfu, _events) = Sfu::start(&config).expect("loopback is there");
+    let addresses = sfu.addresses(WorkerId(0));
+    let advertised: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
+    assert_eq!(advertised, ips);
+    assert!(addresses.iter().all(|address| address.port() != 0));
+}
+
+#[test]
+fn a_port_that_is_taken_stops_the_start() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("it is bound").port();
+    let config = SfuConfig {
+        workers: 1,
+        port_first: port,
+        ..config()
+    };
+    let error = Sfu::start(&config).expect_err("the port is taken");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn a_stopped_media_plane_hangs_nobody_up() {
+    let (sfu, events) = Sfu::start(&config()).expect("loopback is there");
+    drop(sfu);
+    // Whatever was said before comes first.
+    while events.recv().is_some() {}
+}
