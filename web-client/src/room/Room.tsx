@@ -124,6 +124,7 @@ function Inside({ consult, invitation }: Props) {
         self={people.find((person) => person.isLocal)}
         canPublish={invitation.canPublish}
         isSpeakingMuted={state.isSpeakingMuted}
+        starting={state.starting}
         headcount={people.length}
         unread={unread}
         drawer={drawer}

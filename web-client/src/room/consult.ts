@@ -66,6 +66,8 @@ export interface ConsultState {
   /** The browser waits for a click before it plays sound. */
   readonly isAudioBlocked: boolean;
   readonly isSpeakingMuted: boolean;
+  /** Devices that are being switched on: neither on nor off yet. */
+  readonly starting: ReadonlySet<Device>;
   readonly trouble: { readonly device: Device; readonly why: DeviceTrouble } | null;
   /** When each participant began to speak last, by identity. */
   readonly spokeAt: ReadonlyMap<string, number>;
@@ -87,6 +89,7 @@ const OUTSIDE: ConsultState = {
   frozen: new Map(),
   isAudioBlocked: false,
   isSpeakingMuted: false,
+  starting: new Set(),
   trouble: null,
   spokeAt: new Map(),
 };
@@ -162,13 +165,13 @@ export class Consult {
     }
     this.#change({ phase: { kind: 'inside' }, joinedAt: Date.now() });
     this.#sampling = setInterval(() => void this.#sample(), SAMPLE_MS);
-    const publish = async (device: Device, track: LocalAudioTrack | LocalVideoTrack | null) => {
-      if (!track) return;
-      await this.#guard(device, () => this.room.localParticipant.publishTrack(track));
-    };
+    const { microphone, camera } = media;
+    const { localParticipant } = this.room;
     // Sound first: on a thin line it must not wait behind the negotiation of the picture.
-    await publish('microphone', media.microphone);
-    await publish('camera', media.camera);
+    await Promise.all([
+      microphone && this.#guard('microphone', () => localParticipant.publishTrack(microphone)),
+      camera && this.#guard('camera', () => localParticipant.publishTrack(camera)),
+    ]);
   }
 
   async leave(): Promise<void> {
@@ -228,6 +231,8 @@ export class Consult {
 
   /** Runs a device's action; what goes wrong is shown, not thrown. */
   async #guard(device: Device, action: () => Promise<unknown>): Promise<void> {
+    if (this.#state.starting.has(device)) return;
+    this.#change({ starting: new Set(this.#state.starting).add(device) });
     try {
       await action();
       if (this.#state.trouble?.device === device) this.#change({ trouble: null });
@@ -236,6 +241,10 @@ export class Consult {
       // Closing the browser's chooser is a decision and no fault.
       if (device === 'screen' && why === 'denied') return;
       this.#change({ trouble: { device, why } });
+    } finally {
+      const starting = new Set(this.#state.starting);
+      starting.delete(device);
+      this.#change({ starting });
     }
   }
 

@@ -138,6 +138,27 @@ describe('grid sizes', () => {
     expect(grid).toMatchObject({ columns: 2, rows: 10, fits: false });
   });
 
+  it('never leaves the stage while it fits', () => {
+    for (const [width, height] of [
+      [1280, 700],
+      [390, 700],
+      [844, 300],
+    ] as const) {
+      for (let count = 1; count <= 12; count += 1) {
+        const grid = gridFor(count, width, height);
+        if (!grid.fits) continue;
+        expect(grid.columns * (grid.width + 8) - 8).toBeLessThanOrEqual(width + 0.01);
+        expect(grid.rows * (grid.height + 8) - 8).toBeLessThanOrEqual(height + 0.01);
+      }
+    }
+  });
+
+  it('lets tiles grow taller only as far as a camera still fills them', () => {
+    const grid = gridFor(2, 390, 700);
+    expect(grid.width / grid.height).toBeCloseTo(4 / 3, 5);
+    expect(fitFor('camera', 16 / 9, grid.width / grid.height)).toBe('cover');
+  });
+
   it('survives a stage without any size', () => {
     expect(gridFor(3, 0, 0).columns).toBe(1);
   });

@@ -84,6 +84,9 @@ function speakerOf<S extends Seat>(
 export interface Grid {
   readonly columns: number;
   readonly rows: number;
+  /** Size of one tile in CSS pixels. */
+  readonly width: number;
+  readonly height: number;
   /** False when even the best grid has tiles too small to read a face: then the grid scrolls. */
   readonly fits: boolean;
 }
@@ -91,25 +94,30 @@ export interface Grid {
 /** Narrower than this a tile shows no face that one could read. */
 const TILE_WIDTH_MIN = 150;
 const TILE_ASPECT = 16 / 9;
+/** Tiles may grow taller than the picture to use the room: so little is cropped then (see below). */
+const TILE_ASPECT_MIN = 4 / 3;
 const GAP = 8;
 
 /** The grid in which `count` tiles become largest in `width` × `height`. */
 export function gridFor(count: number, width: number, height: number): Grid {
-  let best: Grid = { columns: 1, rows: Math.max(1, count), fits: false };
-  let largest = 0;
-  for (let columns = 1; columns <= count; columns += 1) {
-    const rows = Math.ceil(count / columns);
+  const tilesIn = (columns: number): Grid => {
+    const rows = Math.max(1, Math.ceil(count / columns));
     const across = (width - GAP * (columns - 1)) / columns;
     const down = (height - GAP * (rows - 1)) / rows;
-    const tile = Math.min(across, down * TILE_ASPECT);
-    if (tile > largest + 0.5) {
-      largest = tile;
-      best = { columns, rows, fits: tile >= TILE_WIDTH_MIN };
-    }
+    const wide = Math.max(0, Math.min(across, down * TILE_ASPECT));
+    const high = Math.max(0, Math.min(down, wide / TILE_ASPECT_MIN));
+    return { columns, rows, width: wide, height: high, fits: wide >= TILE_WIDTH_MIN };
+  };
+  let best = tilesIn(1);
+  for (let columns = 2; columns <= count; columns += 1) {
+    const grid = tilesIn(columns);
+    if (grid.width > best.width + 0.5) best = grid;
   }
   if (best.fits || count <= 1) return { ...best, fits: true };
   const columns = Math.max(1, Math.floor((width + GAP) / (TILE_WIDTH_MIN + GAP)));
-  return { columns, rows: Math.ceil(count / columns), fits: false };
+  const wide = Math.max(0, (width - GAP * (columns - 1)) / columns);
+  const rows = Math.ceil(count / columns);
+  return { columns, rows, width: wide, height: wide / TILE_ASPECT, fits: false };
 }
 
 /** How much of a picture may be cut away at its edges before it is shown whole instead. */

@@ -13,7 +13,7 @@ import {
 } from 'lucide-react';
 import type { ReactNode, Ref } from 'react';
 import { Button } from 'react-aria-components';
-import type { Consult } from '../consult';
+import type { Consult, Device } from '../consult';
 import type { Person } from '../people';
 import type { Drawer } from '../Room';
 import styles from './Controls.module.css';
@@ -24,6 +24,7 @@ interface Props {
   readonly self: Person | undefined;
   readonly canPublish: boolean;
   readonly isSpeakingMuted: boolean;
+  readonly starting: ReadonlySet<Device>;
   readonly headcount: number;
   readonly unread: number;
   readonly drawer: Drawer;
@@ -33,7 +34,7 @@ interface Props {
 
 export function Controls(props: Props) {
   const { i18n } = useLingui();
-  const { consult, self, canPublish, unread, drawer, onDrawer } = props;
+  const { consult, self, canPublish, starting, unread, drawer, onDrawer } = props;
   const isMicrophoneOn = self?.microphone === 'on';
   const isCameraOn = self?.hasCamera ?? false;
   const isSharing = self?.hasScreen ?? false;
@@ -55,20 +56,32 @@ export function Controls(props: Props) {
             <Control
               testId="microphone-button"
               icon={isMicrophoneOn ? <Mic aria-hidden /> : <MicOff aria-hidden />}
-              word={isMicrophoneOn ? i18n._('Mic on') : i18n._('Muted')}
+              word={
+                isMicrophoneOn
+                  ? i18n._('Mic on')
+                  : starting.has('microphone')
+                    ? i18n._('Starting…')
+                    : i18n._('Muted')
+              }
               label={
                 isMicrophoneOn ? i18n._('Mute the microphone') : i18n._('Switch the microphone on')
               }
-              look={isMicrophoneOn ? 'plain' : 'alarm'}
+              look={isMicrophoneOn || starting.has('microphone') ? 'plain' : 'alarm'}
               shortcut={key('M')}
               onPress={() => void consult.toggleMicrophone()}
             />
             <Control
               testId="camera-button"
               icon={isCameraOn ? <Video aria-hidden /> : <VideoOff aria-hidden />}
-              word={isCameraOn ? i18n._('Camera on') : i18n._('Camera off')}
+              word={
+                isCameraOn
+                  ? i18n._('Camera on')
+                  : starting.has('camera')
+                    ? i18n._('Starting…')
+                    : i18n._('Camera off')
+              }
               label={isCameraOn ? i18n._('Switch the camera off') : i18n._('Switch the camera on')}
-              look={isCameraOn ? 'plain' : 'alarm'}
+              look={isCameraOn || starting.has('camera') ? 'plain' : 'off'}
               shortcut={key('V')}
               onPress={() => void consult.toggleCamera()}
             />
@@ -135,7 +148,7 @@ interface ControlProps {
   readonly icon: ReactNode;
   readonly word: string;
   readonly label: string;
-  readonly look: 'plain' | 'active' | 'alarm' | 'leave';
+  readonly look: 'plain' | 'active' | 'off' | 'alarm' | 'leave';
   readonly badge?: number;
   readonly isBadgeNews?: boolean;
   readonly isExpanded?: boolean;

@@ -6,7 +6,7 @@ import { type ReactNode, useEffect, useState, useSyncExternalStore } from 'react
 import { Button } from '../../ui/Button';
 import { Choice } from '../../ui/Choice';
 import { readChoices } from '../choices';
-import type { DeviceState, Devices } from '../devices';
+import type { DeviceState, Devices, DevicesState } from '../devices';
 import { playChime } from './chime';
 import { adviceWords, troubleWords } from './help';
 import styles from './Join.module.css';
@@ -53,7 +53,12 @@ function CameraRow({ devices, camera }: { devices: Devices; camera: DeviceState<
       }
     >
       {camera.kind === 'trouble' ? (
-        <Advice words={adviceWords(i18n, camera.why)} onAgain={() => void devices.toggleCamera()} />
+        <Advice
+          words={adviceWords(i18n, camera.why)}
+          onAgain={() =>
+            void (isBothDenied(devices.state) ? devices.open() : devices.toggleCamera())
+          }
+        />
       ) : (
         camera.kind === 'open' && (
           <DeviceChoice
@@ -110,20 +115,21 @@ function MicrophoneRow(props: {
               : troubleWords(i18n, 'microphone', microphone.why)
       }
     >
-      {microphone.kind === 'trouble' ? (
-        <Advice
-          words={adviceWords(i18n, microphone.why)}
-          onAgain={() => void devices.toggleMicrophone()}
-        />
-      ) : (
-        microphone.kind === 'open' && (
-          <DeviceChoice
-            kind="audioinput"
-            label={i18n._('Choose microphone')}
-            onChoose={(id) => void devices.choose('microphone', id)}
-          />
-        )
-      )}
+      {microphone.kind === 'trouble'
+        ? // Denied both, the row of the camera already says what to do, and does it for both.
+          !isBothDenied(devices.state) && (
+            <Advice
+              words={adviceWords(i18n, microphone.why)}
+              onAgain={() => void devices.toggleMicrophone()}
+            />
+          )
+        : microphone.kind === 'open' && (
+            <DeviceChoice
+              kind="audioinput"
+              label={i18n._('Choose microphone')}
+              onChoose={(id) => void devices.choose('microphone', id)}
+            />
+          )}
     </Row>
   );
 }
@@ -284,6 +290,12 @@ function Sign({ verdict }: { verdict: Verdict }) {
     off: CircleDashed,
   }[verdict];
   return <Icon className={`${styles.sign} ${styles[verdict]}`} size={22} aria-hidden />;
+}
+
+function isBothDenied({ microphone, camera }: DevicesState): boolean {
+  return [microphone, camera].every(
+    (device) => device.kind === 'trouble' && device.why === 'denied',
+  );
 }
 
 function deviceVerdict(device: DeviceState<unknown>): Verdict {

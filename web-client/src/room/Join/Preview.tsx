@@ -43,7 +43,7 @@ export function Preview({ camera, isListener }: Props) {
           {isListener
             ? i18n._('You join to see and hear. Nobody sees or hears you.')
             : camera.kind === 'asking'
-              ? i18n._('Your browser asks for the camera and microphone: choose “Allow”.')
+              ? i18n._('Your browser asks for the camera and microphone: choose Allow.')
               : i18n._('Your camera is off')}
         </p>
       )}

@@ -46,7 +46,7 @@ export function adviceWords(i18n: I18n, why: DeviceTrouble): string {
   switch (why) {
     case 'denied':
       return i18n._(
-        'Press the lock or camera sign beside the address, choose “Allow”, then check again.',
+        'Press the lock or camera sign beside the address, choose Allow, then check again.',
       );
     case 'missing':
       return i18n._('Plug it in or switch it on, then check again.');

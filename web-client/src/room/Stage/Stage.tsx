@@ -66,8 +66,8 @@ export function Stage({ seats, layout, frozen }: Props) {
           className={styles.grid}
           data-scrolls={!grid.fits}
           style={{
-            gridTemplateColumns: `repeat(${grid.columns}, minmax(0, 1fr))`,
-            ...(grid.fits && { gridTemplateRows: `repeat(${grid.rows}, minmax(0, 1fr))` }),
+            gridTemplateColumns: `repeat(${grid.columns}, ${grid.width}px)`,
+            gridAutoRows: `${grid.height}px`,
           }}
         >
           {small.map((seat) => (
