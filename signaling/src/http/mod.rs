@@ -35,7 +35,7 @@ pub struct Front {
     /// The books on addresses.
     pub addresses: AddressLimits,
     /// The numbers.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// The web client.
     pub assets: assets::Assets,
     is_ready: AtomicBool,
@@ -56,7 +56,7 @@ impl Front {
         Self {
             keyring: Keyring::new(&config.keys, &config.limits),
             addresses: AddressLimits::new(&config.limits),
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
             assets: assets::Assets::embedded(),
             is_ready: AtomicBool::new(false),
             config,
