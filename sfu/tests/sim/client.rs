@@ -177,9 +177,10 @@ impl SimClient {
                 }
                 Rtcp::SenderReport(report) => {
                     let sink = self.sinks.iter_mut().find(|s| s.ssrc == report.ssrc.0);
-                    sink.expect("reports are about what we receive")
-                        .reports
-                        .push((now, report.ntp.0, report.rtp));
+                    match sink {
+                        Some(sink) => sink.reports.push((now, report.ntp.0, report.rtp)),
+                        None => self.strangers += 1,
+                    }
                 }
                 Rtcp::Bye(bye) => self.asked.goodbyes += bye.sources().count(),
                 _ => {}
