@@ -86,8 +86,8 @@ pub fn sctp(bytes: &[u8]) {
 }
 
 /// Our end of an association and an ordinary client at the other.
-struct Pair {
-    server: Sctp,
+pub(super) struct Pair {
+    pub(super) server: Sctp,
     endpoint: Endpoint,
     client: (AssociationHandle, Association),
     /// Ports and verification tag of what the client sends.
@@ -97,7 +97,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn established(now: Instant) -> Self {
+    pub(super) fn established(now: Instant) -> Self {
         let params = SctpParams {
             port: 5000,
             message_size_max: 65_536,
@@ -135,7 +135,7 @@ impl Pair {
             while let Some(output) = self.server.poll() {
                 if let SctpOutput::Packet(packet) = output {
                     is_quiet = false;
-                    self.to_client(now, packet);
+                    self.answer(now, packet);
                 }
             }
             if is_quiet {
@@ -153,7 +153,7 @@ impl Pair {
         }
     }
 
-    fn to_client(&mut self, now: Instant, packet: Bytes) {
+    fn answer(&mut self, now: Instant, packet: Bytes) {
         // An INIT of ours would need a client that listens.
         if packet.get(12) == Some(&INIT) {
             return;
@@ -178,7 +178,7 @@ impl Pair {
         }
     }
 
-    fn packet(&self, chunks: &[u8]) -> Bytes {
+    pub(super) fn packet(&self, chunks: &[u8]) -> Bytes {
         let mut packet = self.header.to_vec();
         packet.extend_from_slice(&[0; 4]);
         packet.extend_from_slice(chunks);
@@ -194,7 +194,7 @@ const DATA: u8 = 0;
 const FORWARD_TSN: u8 = 192;
 
 /// The checksum of SCTP (RFC 9260 appendix A), slow and short.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| {
             crc >> 1 ^ (0x82f6_3b78 * (crc & 1))
@@ -228,8 +228,8 @@ mod tests {
         data.resize(data.len().next_multiple_of(4), 0);
         let packet = pair.packet(&data);
         assert!(pair.server.handle_packet(now, &packet).is_ok());
-        let outputs = std::iter::from_fn(|| pair.server.poll());
+        let mut outputs = std::iter::from_fn(|| pair.server.poll());
         let is_open = |output: SctpOutput| matches!(output, SctpOutput::Open(_));
-        assert!(outputs.map(is_open).any(|is_open| is_open));
+        assert!(outputs.any(is_open));
     }
 }
