@@ -1,0 +1,316 @@
+//! What the media plane reports about a room, and what follows from it: connections, speakers, and
+//! messages that arrive over data channels.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use sfu::error::CommandError;
+use sfu::id::{PublicationId, SubscriptionId, TransportId};
+use sfu::shard::command::{Command, DataChannel};
+use sfu::shard::event::{DisconnectReason as TransportEnd, EventKind, Speaker};
+
+use super::participant::{Participant, ParticipantKey};
+use super::{Removal, Room};
+use crate::wire::data_packet::{Content, Patched, Sender, patch};
+use crate::wire::proto::data_packet::Kind;
+use crate::wire::proto::leave_request::Action;
+use crate::wire::proto::request_response::Reason;
+use crate::wire::proto::signal_response::Message;
+use crate::wire::proto::{
+    ConnectionQuality, ConnectionQualityInfo, ConnectionQualityUpdate, DisconnectReason,
+    RequestResponse, SpeakerInfo, SpeakersChanged, SubscriptionError, SubscriptionResponse,
+};
+
+impl Room {
+    /// Takes note of what happened.
+    pub fn event(&mut self, now: Instant, event: EventKind) {
+        match event {
+            EventKind::Connected { transport, .. } => self.connected(now, transport),
+            EventKind::DataChannelOpen { transport, channel } => {
+                self.channel_opened(now, transport, channel);
+            }
+            EventKind::Disconnected { transport, reason } => {
+                self.disconnected(now, transport, reason);
+            }
+            EventKind::Speakers { speakers } => self.speakers(&speakers),
+            EventKind::Data {
+                transport,
+                channel,
+                payload,
+            } => self.relay(transport, channel, &payload),
+            EventKind::Refused { error } => self.refused(now, &error),
+            EventKind::RoomLost => self.is_lost = true,
+            // Tracks are announced by their section; layers are the media plane's own affair; the
+            // counters are taken before they get here.
+            _ => {}
+        }
+    }
+
+    /// A participant sent more than the room can take.
+    pub fn flooded(&mut self, now: Instant, transport: TransportId) {
+        if let Some(key) = self.owner_of(transport) {
+            let reason = DisconnectReason::UnknownReason;
+            self.remove(now, key, Removal::told(reason, Action::Disconnect));
+        }
+    }
+
+    fn owner_of(&self, transport: TransportId) -> Option<ParticipantKey> {
+        let owns = |one: &&Participant| one.transport.as_ref().is_some_and(|t| t.id == transport);
+        self.participants.values().find(owns).map(|one| one.key)
+    }
+
+    fn connected(&mut self, now: Instant, transport: TransportId) {
+        let Some(key) = self.owner_of(transport) else {
+            return;
+        };
+        if let Some(participant) = self.participants.get_mut(&key)
+            && let Some(transport) = &mut participant.transport
+        {
+            transport.connected_at.get_or_insert(now);
+        }
+        self.activate_if_ready(now, key);
+        self.tell_quality(key, ConnectionQuality::Excellent);
+    }
+
+    /// Tells a participant and the others how its connection is.
+    fn tell_quality(&self, key: ParticipantKey, quality: ConnectionQuality) {
+        let Some(participant) = self.participants.get(&key) else {
+            return;
+        };
+        let score = match quality {
+            ConnectionQuality::Excellent => 5.0,
+            ConnectionQuality::Good => 4.0,
+            ConnectionQuality::Poor => 2.0,
+            ConnectionQuality::Lost => 0.0,
+        };
+        let message = Message::ConnectionQuality(ConnectionQualityUpdate {
+            updates: vec![ConnectionQualityInfo {
+                participant_sid: participant.sid.clone(),
+                quality: quality as i32,
+                score,
+            }],
+        });
+        participant.outlet.send(message.clone());
+        if !participant.permissions.is_hidden {
+            self.tell_all(key, &message);
+        }
+    }
+
+    fn channel_opened(&mut self, now: Instant, transport: TransportId, channel: DataChannel) {
+        let Some(key) = self.owner_of(transport) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        for payload in participant.data.open(channel) {
+            self.commands.push(Command::SendData {
+                transport,
+                channel,
+                payload,
+            });
+        }
+        self.activate_if_ready(now, key);
+    }
+
+    fn disconnected(&mut self, now: Instant, transport: TransportId, end: TransportEnd) {
+        let Some(key) = self.owner_of(transport) else {
+            return;
+        };
+        let (reason, action) = match end {
+            TransportEnd::NeverConnected | TransportEnd::HandshakeFailed => {
+                (DisconnectReason::JoinFailure, Action::Reconnect)
+            }
+            TransportEnd::ConsentLost | TransportEnd::ClosedByPeer => {
+                (DisconnectReason::ConnectionTimeout, Action::Reconnect)
+            }
+            TransportEnd::LimitExceeded => (DisconnectReason::MediaFailure, Action::Disconnect),
+        };
+        // The media plane has forgotten it already.
+        if let Some(participant) = self.participants.get_mut(&key) {
+            participant.transport = None;
+        }
+        self.remove(now, key, Removal::told(reason, action));
+    }
+
+    fn speakers(&mut self, speakers: &[Speaker]) {
+        let mut changed: Vec<(ParticipantKey, SpeakerInfo)> = Vec::new();
+        for speaker in speakers {
+            let publisher = self.publisher_of(speaker.publication).map(|one| one.key);
+            let Some(publisher) = publisher.and_then(|key| self.participants.get_mut(&key)) else {
+                continue;
+            };
+            let before = publisher.speaker();
+            let level = (speaker.level, speaker.is_active);
+            publisher.levels.insert(speaker.publication, level);
+            note_change(&mut changed, publisher, &before);
+        }
+        self.tell_speakers(&changed);
+    }
+
+    /// A track fell silent because it was muted.
+    pub(super) fn silence(&mut self, publication: PublicationId) {
+        let mut changed = Vec::new();
+        for publisher in self.participants.values_mut() {
+            let before = publisher.speaker();
+            if publisher.levels.remove(&publication).is_some() {
+                note_change(&mut changed, publisher, &before);
+            }
+        }
+        self.tell_speakers(&changed);
+    }
+
+    fn tell_speakers(&self, changed: &[(ParticipantKey, SpeakerInfo)]) {
+        if changed.is_empty() {
+            return;
+        }
+        for participant in self.participants.values() {
+            let speakers: Vec<SpeakerInfo> = changed
+                .iter()
+                .filter(|(key, _)| {
+                    let is_hidden = self.participants[key].permissions.is_hidden;
+                    !is_hidden || *key == participant.key
+                })
+                .map(|(_, speaker)| speaker.clone())
+                .collect();
+            if !speakers.is_empty() {
+                let message = Message::SpeakersChanged(SpeakersChanged { speakers });
+                participant.outlet.send(message);
+            }
+        }
+    }
+
+    /// Passes a message on to those it is for, never to its sender.
+    fn relay(&mut self, transport: TransportId, channel: DataChannel, payload: &[u8]) {
+        let Some(key) = self.owner_of(transport) else {
+            return;
+        };
+        let Some(sender) = self.participants.get_mut(&key) else {
+            return;
+        };
+        if !sender.permissions.can_publish_data {
+            return refuse_data(sender);
+        }
+        let Some(patched) = read_message(sender, channel, payload) else {
+            return;
+        };
+        let recipients = self.participants.values_mut().filter(|one| {
+            one.key != key
+                && patched.destinations.include(&one.identity, &one.sid)
+                && (patched.content != Content::Metrics || one.permissions.can_subscribe_metrics)
+        });
+        for recipient in recipients {
+            let command = deliver(recipient, channel, &patched.payload);
+            self.commands.extend(command);
+        }
+    }
+
+    fn refused(&mut self, now: Instant, error: &CommandError) {
+        match error {
+            CommandError::NoCommonCodec(subscription) => self.give_up(now, *subscription),
+            // A full queue of a slow receiver. The counters tell the operator.
+            CommandError::NotSent(_) => {}
+            error => tracing::warn!(room = %self.id, %error, "the media plane refused a command"),
+        }
+    }
+
+    /// A track cannot be sent to a subscriber: it is told, and its slot becomes free.
+    fn give_up(&mut self, now: Instant, subscription: SubscriptionId) {
+        let found = self.participants.values().find_map(|participant| {
+            let mut assignments = participant.subscriptions.slots.assignments();
+            let (_, one) = assignments.find(|(_, one)| one.subscription == subscription)?;
+            Some((participant.key, one.publication))
+        });
+        let Some((key, publication)) = found else {
+            return;
+        };
+        let track_sid = self
+            .publisher_of(publication)
+            .and_then(|publisher| publisher.published(publication))
+            .map(|track| track.info.sid.clone());
+        if let Some(participant) = self.participants.get_mut(&key) {
+            participant.subscriptions.chosen.insert(publication, false);
+        }
+        if let Some(track_sid) = track_sid {
+            let response = SubscriptionResponse {
+                track_sid,
+                err: SubscriptionError::SeCodecUnsupported as i32,
+            };
+            self.tell(key, Message::SubscriptionResponse(response));
+        }
+        self.reconcile(now, key);
+    }
+}
+
+fn note_change(
+    changed: &mut Vec<(ParticipantKey, SpeakerInfo)>,
+    publisher: &Participant,
+    before: &SpeakerInfo,
+) {
+    let after = publisher.speaker();
+    if after != *before {
+        changed.retain(|(key, _)| *key != publisher.key);
+        changed.push((publisher.key, after));
+    }
+}
+
+/// Tells a participant once that it may not send data: it gets no other sign.
+fn refuse_data(sender: &mut Participant) {
+    if !std::mem::replace(&mut sender.data.is_refusal_told, true) {
+        sender
+            .outlet
+            .send(Message::RequestResponse(RequestResponse {
+                reason: Reason::NotAllowed as i32,
+                message: "data may not be published".to_owned(),
+                ..Default::default()
+            }));
+    }
+}
+
+/// Reads a message as far as needed and stamps its sender in. `None` for what is not passed on.
+fn read_message(sender: &mut Participant, channel: DataChannel, payload: &[u8]) -> Option<Patched> {
+    let stamp = match sender.permissions.is_hidden {
+        true => Sender {
+            identity: "",
+            sid: "",
+        },
+        false => Sender {
+            identity: &sender.identity,
+            sid: &sender.sid,
+        },
+    };
+    let kind = match channel {
+        DataChannel::Reliable => Kind::Reliable,
+        DataChannel::Lossy => Kind::Lossy,
+    };
+    let patched = patch(payload, kind, stamp).ok()?;
+    if patched.content == Content::Transcription && !sender.permissions.is_agent {
+        return None;
+    }
+    // A client that resends after a reconnect counts on duplicates being dropped.
+    if channel == DataChannel::Reliable && patched.sequence > 0 {
+        if patched.sequence <= sender.data.last_sequence {
+            return None;
+        }
+        sender.data.last_sequence = patched.sequence;
+    }
+    Some(patched)
+}
+
+fn deliver(recipient: &mut Participant, channel: DataChannel, payload: &Bytes) -> Option<Command> {
+    if recipient.data.is_open(channel) {
+        let transport = recipient.transport.as_ref()?.id;
+        return Some(Command::SendData {
+            transport,
+            channel,
+            payload: payload.clone(),
+        });
+    }
+    // Who has just come would miss what is said before its channel opens. Beyond the bound the
+    // message is lost to it, as it would be to somebody who comes a moment later.
+    let may_wait = channel == DataChannel::Reliable && recipient.lost_at.is_none();
+    if may_wait {
+        recipient.data.wait(payload.clone());
+    }
+    None
+}

@@ -1,0 +1,565 @@
+//! A room: who is in it, what they publish, and who receives what.
+//!
+//! [`Room`] is the state and the decisions, without tasks, sockets or clocks: an input and the time
+//! go in; messages land in the participants' outlets and commands for the media plane come out.
+//! [`actor`] gives it a task and an inbox. The questions live in files of their own: what was agreed
+//! about a transport ([`negotiation`]), what a client asks for ([`requests`]), what the media plane
+//! reports ([`events`]).
+
+pub mod actor;
+pub mod events;
+pub mod negotiation;
+pub mod outlet;
+pub mod participant;
+pub mod permissions;
+pub mod requests;
+pub mod sid;
+pub mod slots;
+pub mod subscriptions;
+pub mod tracks;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use sfu::id::{PublicationId, RoomId};
+use sfu::media::MediaKind;
+use sfu::shard::command::Command;
+use sfu::transport::params::Fingerprint;
+
+use self::participant::{Hello, Participant, ParticipantKey};
+use crate::config::{Limits, RoomsConfig};
+use crate::error::ApiError;
+use crate::wire::proto::leave_request::Action;
+use crate::wire::proto::participant_info::State;
+use crate::wire::proto::signal_response::Message;
+use crate::wire::proto::{
+    self, DisconnectReason, JoinResponse, LeaveRequest, ParticipantInfo, ParticipantUpdate,
+    RoomUpdate, ServerInfo, SpeakersChanged,
+};
+
+/// What clients are told about us. They gate features by it, so it names the release of the
+/// protocol's own server that we behave like.
+const SERVER_VERSION: &str = "1.13.5";
+/// The signalling protocol that we speak.
+const PROTOCOL: i32 = 17;
+/// A session whose socket broke is kept so long: a client that comes back takes its own place, and
+/// the others do not see it go.
+const LOST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A client that has not made its first offer, or has not offered again when asked, for so long.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A participant counts as active without data channels after this.
+const DATA_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What every room of a worker has in common.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How rooms live and die.
+    pub rooms: RoomsConfig,
+    /// The bounds.
+    pub limits: Limits,
+    /// Where the room's worker listens.
+    pub candidates: Vec<SocketAddr>,
+    /// The media plane's certificate.
+    pub fingerprint: Fingerprint,
+    /// The largest data channel message.
+    pub message_size_max: usize,
+}
+
+/// A room.
+pub struct Room {
+    id: RoomId,
+    sid: String,
+    name: String,
+    setup: Arc<Setup>,
+    participants: BTreeMap<ParticipantKey, Participant>,
+    commands: Vec<Command>,
+    created_at: SystemTime,
+    /// Since when nobody has been here.
+    empty_since: Option<Instant>,
+    had_participants: bool,
+    told: Counts,
+    /// The media plane has lost the room.
+    is_lost: bool,
+}
+
+/// The numbers of a room that everybody is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    participants: u32,
+    publishers: u32,
+    is_recorded: bool,
+}
+
+/// Why a participant is taken out, and what its client shall do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// What it and the others are told.
+    pub reason: DisconnectReason,
+    /// What its client shall do; `None` if there is nobody left to tell.
+    pub action: Option<Action>,
+}
+
+impl Removal {
+    /// The client has said goodbye, or is gone.
+    pub const fn gone(reason: DisconnectReason) -> Self {
+        Self {
+            reason,
+            action: None,
+        }
+    }
+
+    /// The client is told to go.
+    pub const fn told(reason: DisconnectReason, action: Action) -> Self {
+        Self {
+            reason,
+            action: Some(action),
+        }
+    }
+}
+
+impl Room {
+    /// An empty room.
+    pub fn new(now: Instant, id: RoomId, name: String, setup: Arc<Setup>) -> Self {
+        Self {
+            id,
+            sid: sid::room_sid(),
+            name,
+            setup,
+            participants: BTreeMap::new(),
+            commands: vec![Command::OpenRoom],
+            created_at: SystemTime::now(),
+            empty_since: Some(now),
+            had_participants: false,
+            told: Counts::default(),
+            is_lost: false,
+        }
+    }
+
+    /// Its number in the media plane.
+    pub fn id(&self) -> RoomId {
+        self.id
+    }
+
+    /// Commands for the media plane that have come up since the last time.
+    pub fn take_commands(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// How many participants there are.
+    pub fn len(&self) -> usize {
+        self.participants.len()
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.participants.is_empty()
+    }
+
+    /// Lets somebody in, or says why not. Whoever has the same identity must go.
+    pub fn join(&mut self, now: Instant, hello: Hello) -> Result<ParticipantKey, ApiError> {
+        let namesake = self
+            .participants
+            .values()
+            .find(|one| one.identity == hello.grants.identity)
+            .map(|one| one.key);
+        let others = self.participants.len() - usize::from(namesake.is_some());
+        if others >= self.setup.limits.participants_per_room_max {
+            return Err(ApiError::Full("participants_per_room_max"));
+        }
+        if let Some(namesake) = namesake {
+            let reason = DisconnectReason::DuplicateIdentity;
+            self.remove(now, namesake, Removal::told(reason, Action::Disconnect));
+        }
+        let key = ParticipantKey(sid::next_number());
+        let mut participant = Participant::new(key, now, &hello);
+        let response = self.join_response(&mut participant);
+        participant.outlet.send(Message::Join(response));
+        self.participants.insert(key, participant);
+        self.empty_since = None;
+        self.had_participants = true;
+        self.announce(key);
+        for request in hello.tracks {
+            self.add_track(key, request);
+        }
+        if let Some((offer, id)) = hello.offer {
+            self.negotiate(now, key, &offer, id);
+        }
+        Ok(key)
+    }
+
+    fn join_response(&mut self, participant: &mut Participant) -> JoinResponse {
+        let others = self
+            .participants
+            .values_mut()
+            .filter(|other| !other.permissions.is_hidden);
+        let seconds = |span: Duration| span.as_secs() as i32;
+        JoinResponse {
+            other_participants: others.map(Participant::info).collect(),
+            participant: Some(participant.info()),
+            room: Some(self.info()),
+            server_version: SERVER_VERSION.to_owned(),
+            server_info: Some(ServerInfo {
+                version: SERVER_VERSION.to_owned(),
+                protocol: PROTOCOL,
+                ..Default::default()
+            }),
+            ping_interval: seconds(self.setup.rooms.ping_interval),
+            ping_timeout: seconds(self.setup.rooms.ping_timeout),
+            enabled_publish_codecs: enabled_codecs(),
+            ..Default::default()
+        }
+    }
+
+    /// What clients are told about the room.
+    fn info(&self) -> proto::Room {
+        let created_at = self
+            .created_at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let counts = self.counts();
+        proto::Room {
+            sid: self.sid.clone(),
+            name: self.name.clone(),
+            empty_timeout: self.setup.rooms.empty_timeout.as_secs() as u32,
+            departure_timeout: self.setup.rooms.departure_timeout.as_secs() as u32,
+            max_participants: self.setup.limits.participants_per_room_max as u32,
+            creation_time: created_at.as_secs() as i64,
+            creation_time_ms: created_at.as_millis() as i64,
+            enabled_codecs: enabled_codecs(),
+            num_participants: counts.participants,
+            num_publishers: counts.publishers,
+            active_recording: counts.is_recorded,
+            ..Default::default()
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let seen = || {
+            self.participants
+                .values()
+                .filter(|p| !p.permissions.is_hidden)
+        };
+        Counts {
+            participants: seen().count() as u32,
+            publishers: seen().filter(|one| one.is_publisher()).count() as u32,
+            is_recorded: self
+                .participants
+                .values()
+                .any(|p| p.permissions.is_recorder),
+        }
+    }
+
+    /// Takes a participant out: its client is told if there is one, the others see it go, and the
+    /// media plane forgets it.
+    pub fn remove(&mut self, now: Instant, key: ParticipantKey, removal: Removal) {
+        let Some(mut participant) = self.participants.remove(&key) else {
+            return;
+        };
+        if let Some(action) = removal.action {
+            participant
+                .outlet
+                .send(Message::Leave(leave(removal.reason, action)));
+        }
+        participant.outlet.end();
+        if let Some(transport) = &participant.transport {
+            let transport = transport.id;
+            self.commands.push(Command::RemoveTransport { transport });
+        }
+        for track in &participant.tracks {
+            self.forget_track(track.publication);
+        }
+        if !participant.permissions.is_hidden {
+            let farewell = participant.farewell(removal.reason);
+            self.tell_all(key, &update(vec![farewell]));
+        }
+        self.reconcile_all(now);
+        if self.participants.is_empty() {
+            self.empty_since = Some(now);
+        }
+    }
+
+    /// Ends the room: everybody is told to come back, elsewhere or later.
+    pub fn shut_down(&mut self, now: Instant, removal: Removal) {
+        while let Some(key) = self.participants.keys().next().copied() {
+            self.remove(now, key, removal);
+        }
+    }
+
+    /// The socket of a participant broke without a goodbye.
+    pub fn lose(&mut self, now: Instant, key: ParticipantKey) {
+        if let Some(participant) = self.participants.get_mut(&key) {
+            participant.lost_at.get_or_insert(now);
+        }
+    }
+
+    /// Does what is due. Says whether the room goes on.
+    pub fn tick(&mut self, now: Instant) -> bool {
+        let due: Vec<(ParticipantKey, Removal)> = self
+            .participants
+            .values()
+            .filter_map(|participant| Some((participant.key, overdue(now, participant)?)))
+            .collect();
+        for (key, removal) in due {
+            self.remove(now, key, removal);
+        }
+        let keys: Vec<ParticipantKey> = self.participants.keys().copied().collect();
+        for key in keys {
+            self.ask_again(now, key);
+            self.activate_if_ready(now, key);
+        }
+        self.tell_counts();
+        if self.is_lost {
+            return false;
+        }
+        self.empty_since.is_none_or(|since| {
+            let timeout = match self.had_participants {
+                true => self.setup.rooms.departure_timeout,
+                false => self.setup.rooms.empty_timeout,
+            };
+            now.saturating_duration_since(since) < timeout
+        })
+    }
+
+    fn tell_counts(&mut self) {
+        let counts = self.counts();
+        if counts != self.told {
+            self.told = counts;
+            let room = Some(self.info());
+            let message = Message::RoomUpdate(RoomUpdate { room });
+            for participant in self.participants.values() {
+                participant.outlet.send(message.clone());
+            }
+        }
+    }
+
+    /// Tells the others how a participant is now, unless it is hidden.
+    fn announce(&mut self, key: ParticipantKey) {
+        if let Some(info) = self.visible_info(key) {
+            self.tell_all(key, &update(vec![info]));
+        }
+    }
+
+    /// Tells everybody, itself included.
+    fn announce_to_all(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let message = update(vec![participant.info()]);
+        participant.outlet.send(message.clone());
+        if !participant.permissions.is_hidden {
+            self.tell_all(key, &message);
+        }
+    }
+
+    fn visible_info(&mut self, key: ParticipantKey) -> Option<ParticipantInfo> {
+        let participant = self.participants.get_mut(&key)?;
+        (!participant.permissions.is_hidden).then(|| participant.info())
+    }
+
+    /// Sends to everybody but one.
+    fn tell_all(&self, but: ParticipantKey, message: &Message) {
+        for participant in self.participants.values() {
+            if participant.key != but {
+                participant.outlet.send(message.clone());
+            }
+        }
+    }
+
+    fn tell(&self, key: ParticipantKey, message: Message) {
+        if let Some(participant) = self.participants.get(&key) {
+            participant.outlet.send(message);
+        }
+    }
+
+    /// The published tracks that a participant wants and may have, in the order of joining.
+    fn wanted(&self, subscriber: &Participant) -> Vec<(PublicationId, MediaKind)> {
+        if !subscriber.permissions.can_subscribe {
+            return Vec::new();
+        }
+        let mut wanted = Vec::new();
+        for publisher in self.participants.values() {
+            if publisher.key == subscriber.key || publisher.permissions.is_hidden {
+                continue;
+            }
+            for track in publisher.tracks.iter().filter(|one| one.is_published()) {
+                let is_admitted = publisher.audience.includes(
+                    &subscriber.sid,
+                    &subscriber.identity,
+                    &track.info.sid,
+                );
+                if is_admitted && subscriber.subscriptions.want(track.publication) {
+                    wanted.push((track.publication, track.kind));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Who publishes a track.
+    fn publisher_of(&self, publication: PublicationId) -> Option<&Participant> {
+        self.participants
+            .values()
+            .find(|participant| participant.published(publication).is_some())
+    }
+
+    fn reconcile_all(&mut self, now: Instant) {
+        let keys: Vec<ParticipantKey> = self.participants.keys().copied().collect();
+        for key in keys {
+            self.reconcile(now, key);
+        }
+    }
+
+    /// Brings the slots of a participant in line with what it wants, and asks its client for an
+    /// offer where that is needed.
+    fn reconcile(&mut self, now: Instant, key: ParticipantKey) {
+        self.fill_slots(key);
+        let Some(participant) = self.participants.get(&key) else {
+            return;
+        };
+        let wanted = self.wanted(participant);
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        // Before its first offer a client cannot be asked for a second one.
+        if participant.transport.is_none() {
+            return;
+        }
+        let slots = &mut participant.subscriptions.slots;
+        if let Some(more) = slots.requirement(&wanted) {
+            participant.asked_at = Some(now);
+            let requirement = proto::MediaSectionsRequirement {
+                num_audios: more.audio,
+                num_videos: more.video,
+            };
+            participant
+                .outlet
+                .send(Message::MediaSectionsRequirement(requirement));
+        }
+    }
+
+    /// Gives slots to what is wanted and takes them from what is not.
+    fn fill_slots(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get(&key) else {
+            return;
+        };
+        let wanted = self.wanted(participant);
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let slots = &mut participant.subscriptions.slots;
+        let dropped = slots.reconcile(&wanted, negotiation::assignment);
+        self.unsubscribe(&dropped);
+    }
+
+    /// Takes subscriptions back from the media plane, as far as it has heard of them.
+    fn unsubscribe(&mut self, dropped: &[slots::Assignment]) {
+        for assignment in dropped.iter().filter(|one| one.is_answered) {
+            // With its publication the subscription has ended by itself.
+            if self.publisher_of(assignment.publication).is_some() {
+                let subscription = assignment.subscription;
+                self.commands.push(Command::Unsubscribe { subscription });
+            }
+        }
+    }
+
+    /// Nobody will receive this track again.
+    fn forget_track(&mut self, publication: PublicationId) {
+        for participant in self.participants.values_mut() {
+            participant.subscriptions.forget(publication);
+        }
+    }
+
+    /// A client that was asked for an offer and made none is asked again.
+    fn ask_again(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let is_overdue = participant
+            .asked_at
+            .is_some_and(|at| now.saturating_duration_since(at) >= OFFER_TIMEOUT);
+        if participant.subscriptions.slots.is_offer_awaited() && is_overdue {
+            participant.subscriptions.slots.forget_requirement();
+            self.reconcile(now, key);
+        }
+    }
+
+    /// Once media and data can flow the participant counts as active.
+    fn activate_if_ready(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let Some(transport) = &participant.transport else {
+            return;
+        };
+        let Some(connected_at) = transport.connected_at else {
+            return;
+        };
+        let has_data = !transport.has_data
+            || participant
+                .data
+                .is_open(sfu::shard::command::DataChannel::Reliable);
+        let is_patient = now.saturating_duration_since(connected_at) < DATA_PATIENCE;
+        if participant.state != State::Joined || (!has_data && is_patient) {
+            return;
+        }
+        participant.state = State::Active;
+        self.announce(key);
+        let speakers: Vec<_> = self
+            .participants
+            .values()
+            .filter(|one| !one.permissions.is_hidden)
+            .map(Participant::speaker)
+            .filter(|speaker| speaker.active)
+            .collect();
+        if !speakers.is_empty() {
+            self.tell(key, Message::SpeakersChanged(SpeakersChanged { speakers }));
+        }
+    }
+}
+
+/// Who must go now, and why.
+fn overdue(now: Instant, participant: &Participant) -> Option<Removal> {
+    let since = |at: Instant| now.saturating_duration_since(at);
+    if participant
+        .lost_at
+        .is_some_and(|at| since(at) >= LOST_TIMEOUT)
+    {
+        return Some(Removal::gone(DisconnectReason::SignalClose));
+    }
+    let has_offered = participant.transport.is_some();
+    (!has_offered && since(participant.joined_at) >= OFFER_TIMEOUT).then_some(Removal::told(
+        DisconnectReason::JoinFailure,
+        Action::Reconnect,
+    ))
+}
+
+/// The message that ends a session.
+pub fn leave(reason: DisconnectReason, action: Action) -> LeaveRequest {
+    LeaveRequest {
+        reason: reason as i32,
+        action: action as i32,
+        // What clients before protocol 13 look at.
+        can_reconnect: action != Action::Disconnect,
+        ..Default::default()
+    }
+}
+
+fn update(participants: Vec<ParticipantInfo>) -> Message {
+    Message::Update(ParticipantUpdate { participants })
+}
+
+fn enabled_codecs() -> Vec<proto::Codec> {
+    use sfu::media::Codec;
+    [Codec::Opus, Codec::Red, Codec::Vp8, Codec::H264]
+        .into_iter()
+        .map(|codec| proto::Codec {
+            mime: tracks::mime_type(codec).to_owned(),
+            fmtp_line: String::new(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

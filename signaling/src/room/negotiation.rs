@@ -1,0 +1,357 @@
+//! Offers and answers: what a client and we have agreed about its one transport.
+//!
+//! Each offer is compared with what was agreed before. The first makes a transport; fresh ICE
+//! credentials restart it; sections that send are matched with announced tracks, sections that
+//! receive become slots. The answer says everything anew, and the media plane hears what changed.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use rand::RngExt;
+use sfu::id::{PublicationId, SubscriptionId, TransportId};
+use sfu::media::{LayerWish, MediaKind, Mid};
+use sfu::shard::command::Command;
+use sfu::transport::params::IceCredentials;
+use sfu::unit::Ssrc;
+
+use super::participant::{Participant, ParticipantKey, Transport};
+use super::slots::Assignment;
+use super::tracks;
+use super::{Removal, Room, sid};
+use crate::sdp::build::{self, Sending};
+use crate::sdp::{Direction, Offer, Reply, Section, SectionKind, answer, params};
+use crate::wire::proto::leave_request::Action;
+use crate::wire::proto::signal_response::Message;
+use crate::wire::proto::{DisconnectReason, SessionDescription, TrackSubscribed};
+
+/// A fresh assignment of a track to a slot.
+pub(super) fn assignment(publication: PublicationId) -> Assignment {
+    let mut random = rand::rng();
+    Assignment {
+        publication,
+        subscription: SubscriptionId(sid::next_number()),
+        ssrc: Ssrc(random.random_range(1..=u32::MAX)),
+        rtx_ssrc: Ssrc(random.random_range(1..=u32::MAX)),
+        is_answered: false,
+    }
+}
+
+impl Room {
+    /// Takes an offer and answers it.
+    pub fn negotiate(&mut self, now: Instant, key: ParticipantKey, offer: &Offer, id: u32) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let Some(commands) = agree_on_transport(participant, offer) else {
+            // Another certificate is another connection, which only a new session can have.
+            let reason = DisconnectReason::StateMismatch;
+            self.remove(now, key, Removal::told(reason, Action::Reconnect));
+            return;
+        };
+        self.commands.extend(commands);
+        let have_tracks_changed = self.match_tracks(key, offer);
+        if have_tracks_changed {
+            self.announce(key);
+        }
+        self.take_slots(key, offer);
+        self.fill_slots(key);
+        self.answer(key, offer, id);
+        if have_tracks_changed {
+            self.reconcile_all(now);
+        } else {
+            self.reconcile(now, key);
+        }
+    }
+
+    /// Publishes the tracks that have found a section and unpublishes those that lost theirs. Says
+    /// whether there were any.
+    fn match_tracks(&mut self, key: ParticipantKey, offer: &Offer) -> bool {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return false;
+        };
+        let Some(transport) = participant.transport.as_ref().map(|one| one.id) else {
+            return false;
+        };
+        let mut ended = Vec::new();
+        participant.tracks.retain(|track| {
+            let is_kept = track
+                .mid
+                .is_none_or(|mid| still_sends(offer, mid, &track.cids));
+            if !is_kept {
+                ended.push(track.publication);
+            }
+            is_kept
+        });
+        for publication in &ended {
+            participant.levels.remove(publication);
+            let publication = *publication;
+            self.commands.push(Command::Unpublish { publication });
+        }
+        let mut have_changed = !ended.is_empty();
+        for section in &offer.sections {
+            if let Some(commands) = publish(participant, transport, section) {
+                self.commands.extend(commands);
+                have_changed = true;
+            }
+        }
+        for publication in ended {
+            self.forget_track(publication);
+        }
+        have_changed
+    }
+
+    /// Learns which sections there are to send in.
+    fn take_slots(&mut self, key: ParticipantKey, offer: &Offer) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        participant.asked_at = None;
+        let lost = participant.subscriptions.slots.learn(&receiving(offer));
+        self.unsubscribe(&lost);
+    }
+
+    /// Writes the answer and tells the media plane about subscriptions that it is the first to show.
+    fn answer(&mut self, key: ParticipantKey, offer: &Offer, id: u32) {
+        let Some(participant) = self.participants.get(&key) else {
+            return;
+        };
+        let replies = offer.sections.iter();
+        let replies: Vec<Reply> = replies.map(|one| self.reply(participant, one)).collect();
+        let mid_to_track_id = self.track_names(participant);
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let Some(transport) = &mut participant.transport else {
+            return;
+        };
+        transport.answers += 1;
+        let description = build::Transport {
+            session_id: transport.session_id,
+            version: transport.answers,
+            ice: &transport.local_ice,
+            fingerprint: self.setup.fingerprint,
+            candidates: &self.setup.candidates,
+            message_size_max: self.setup.message_size_max,
+        };
+        let sdp = answer(offer, &description, &replies);
+        let transport = transport.id;
+        participant.outlet.send(Message::Answer(SessionDescription {
+            r#type: "answer".to_owned(),
+            sdp,
+            id,
+            mid_to_track_id,
+        }));
+        let fresh = participant.subscriptions.slots.note_answered();
+        for (mid, assignment) in fresh {
+            let section = offer.sections.iter().find(|section| section.mid == mid);
+            let section = section.expect("slots are sections of the offer that was just learnt");
+            self.subscribe(key, transport, section, &assignment);
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        key: ParticipantKey,
+        transport: TransportId,
+        section: &Section,
+        assignment: &Assignment,
+    ) {
+        let is_video = section.kind == SectionKind::Media(MediaKind::Video);
+        let rtx_ssrc = is_video.then_some(assignment.rtx_ssrc);
+        let subscription = assignment.subscription;
+        self.commands.push(Command::Subscribe {
+            transport,
+            subscription,
+            publication: assignment.publication,
+            params: Box::new(params::subscription(section, assignment.ssrc, rtx_ssrc)),
+        });
+        let participant = self.participants.get(&key);
+        let wishes = participant.map(|one| &one.subscriptions.wishes);
+        let wish = wishes.and_then(|wishes| wishes.get(&assignment.publication));
+        if let Some(wish) = wish.copied().filter(|wish| *wish != LayerWish::Best) {
+            self.commands.push(Command::SetWish { subscription, wish });
+        }
+        self.tell_publisher(assignment.publication);
+    }
+
+    /// A publisher hears of its first subscriber.
+    fn tell_publisher(&mut self, publication: PublicationId) {
+        for publisher in self.participants.values_mut() {
+            let tracks = &mut publisher.tracks;
+            if let Some(track) = tracks.iter_mut().find(|one| one.publication == publication)
+                && !track.is_subscribed
+            {
+                track.is_subscribed = true;
+                let track_sid = track.info.sid.clone();
+                let message = Message::TrackSubscribed(TrackSubscribed { track_sid });
+                publisher.outlet.send(message);
+            }
+        }
+    }
+
+    fn reply(&self, participant: &Participant, section: &Section) -> Reply {
+        if section.is_rejected {
+            return Reply::Reject;
+        }
+        if section.kind == SectionKind::Data {
+            return Reply::Data;
+        }
+        let carries = |track: &&tracks::Track| track.mid == Some(section.mid);
+        if let Some(track) = participant.tracks.iter().find(carries) {
+            return Reply::Receive {
+                codecs: agreed_codecs(track, section),
+                audio: track.audio_hints(),
+            };
+        }
+        let assignment = participant.subscriptions.slots.carried_by(section.mid);
+        assignment
+            .and_then(|assignment| self.sending(assignment))
+            .map_or(Reply::Idle, Reply::Send)
+    }
+
+    fn sending(&self, assignment: &Assignment) -> Option<Sending> {
+        let publisher = self.publisher_of(assignment.publication)?;
+        let track = publisher.published(assignment.publication)?;
+        Some(Sending {
+            stream: format!("{}|{}", publisher.sid, track.info.stream),
+            track: track.info.sid.clone(),
+            cname: publisher.sid.clone(),
+            ssrc: assignment.ssrc,
+            rtx_ssrc: (track.kind == MediaKind::Video).then_some(assignment.rtx_ssrc),
+            stereo: track.audio_hints().stereo,
+        })
+    }
+
+    /// The track of every section that carries one; clients replace their list by each answer's.
+    fn track_names(&self, participant: &Participant) -> HashMap<String, String> {
+        participant
+            .subscriptions
+            .slots
+            .assignments()
+            .filter_map(|(mid, assignment)| {
+                let publisher = self.publisher_of(assignment.publication)?;
+                let track = publisher.published(assignment.publication)?;
+                Some((mid.to_string(), track.info.sid.clone()))
+            })
+            .collect()
+    }
+}
+
+/// Compares an offer's transport with what was agreed. `None` if the two cannot be one transport.
+fn agree_on_transport(participant: &mut Participant, offer: &Offer) -> Option<Vec<Command>> {
+    let Some(transport) = &mut participant.transport else {
+        return Some(vec![make_transport(participant, offer)]);
+    };
+    if transport.fingerprint != offer.fingerprint {
+        return None;
+    }
+    let mut commands = Vec::new();
+    if transport.remote_ice != offer.ice {
+        transport.local_ice = IceCredentials::generate(transport.id, rand::rng().random());
+        transport.remote_ice = offer.ice.clone();
+        commands.push(Command::RestartIce {
+            transport: transport.id,
+            local: transport.local_ice.clone(),
+            remote: transport.remote_ice.clone(),
+        });
+    }
+    if let Some(params) = offer.sctp().filter(|_| !transport.has_data) {
+        transport.has_data = true;
+        let transport = transport.id;
+        commands.push(Command::AddSctp { transport, params });
+    }
+    Some(commands)
+}
+
+fn make_transport(participant: &mut Participant, offer: &Offer) -> Command {
+    let id = TransportId(sid::next_number());
+    let local_ice = IceCredentials::generate(id, rand::rng().random());
+    participant.transport = Some(Transport {
+        id,
+        local_ice: local_ice.clone(),
+        remote_ice: offer.ice.clone(),
+        fingerprint: offer.fingerprint,
+        has_data: offer.sctp().is_some(),
+        // 62 bits, so that no reader's signed number overflows (RFC 8829 section 5.2.1).
+        session_id: rand::rng().random::<u64>() >> 2,
+        answers: 0,
+        connected_at: None,
+    });
+    Command::AddTransport {
+        transport: id,
+        params: Box::new(params::transport(offer, local_ice)),
+    }
+}
+
+fn sends(section: &Section) -> bool {
+    let directions = [Direction::SendOnly, Direction::SendReceive];
+    !section.is_rejected && directions.contains(&section.direction)
+}
+
+/// Whether a section still carries the track that it was matched with.
+fn still_sends(offer: &Offer, mid: Mid, cids: &[String]) -> bool {
+    let section = offer.sections.iter().find(|section| section.mid == mid);
+    section
+        .filter(|section| sends(section))
+        .is_some_and(|section| {
+            // A section without a name keeps what it has; Firefox leaves the name out at times.
+            let named = section.msid.as_ref();
+            named.is_none_or(|msid| cids.contains(&msid.track))
+        })
+}
+
+/// Publishes the waiting track that a section is for, if there is one.
+fn publish(
+    participant: &mut Participant,
+    transport: TransportId,
+    section: &Section,
+) -> Option<Vec<Command>> {
+    let SectionKind::Media(kind) = section.kind else {
+        return None;
+    };
+    let is_taken = participant
+        .tracks
+        .iter()
+        .any(|one| one.mid == Some(section.mid));
+    if !sends(section) || is_taken {
+        return None;
+    }
+    let cid = section.msid.as_ref().map(|msid| msid.track.as_str());
+    let track = tracks::matching(&mut participant.tracks, kind, cid)?;
+    let codecs = agreed_codecs(track, section);
+    // Without a codec in common the section stays idle and the track waits for a better one.
+    let first = codecs.first()?.codec;
+    track.publish(section.mid, cid, first);
+    let publication = track.publication;
+    let params = params::publication(section, kind, codecs, &track.announced_layers());
+    let mut commands = vec![Command::Publish {
+        transport,
+        publication,
+        params: Box::new(params),
+    }];
+    if track.info.muted {
+        commands.push(Command::SetMuted {
+            publication,
+            muted: true,
+        });
+    }
+    Some(commands)
+}
+
+fn agreed_codecs(track: &tracks::Track, section: &Section) -> Vec<sfu::media::CodecParams> {
+    params::publication_codecs(section, track.preferred, !track.info.disable_red)
+}
+
+/// The sections that a client offers to receive in.
+fn receiving(offer: &Offer) -> Vec<(Mid, MediaKind)> {
+    offer
+        .sections
+        .iter()
+        .filter(|section| !section.is_rejected && section.direction == Direction::ReceiveOnly)
+        .filter(|section| !section.codecs.is_empty())
+        .filter_map(|section| match section.kind {
+            SectionKind::Media(kind) => Some((section.mid, kind)),
+            SectionKind::Data | SectionKind::Other => None,
+        })
+        .collect()
+}

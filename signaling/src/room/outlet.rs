@@ -1,0 +1,148 @@
+//! What waits to be written to one participant's socket.
+//!
+//! The room never waits for a socket: it puts messages here. The bytes that may wait are bounded; a
+//! client that does not read loses its session rather than the server its memory.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use prost::Message as _;
+use tokio::sync::Notify;
+
+use crate::wire::proto::SignalResponse;
+use crate::wire::proto::signal_response::Message;
+
+/// The room's end and the session's end of a bounded queue. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Outlet(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Notify,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    messages: VecDeque<Box<SignalResponse>>,
+    bytes: usize,
+    end: Option<End>,
+}
+
+/// Why nothing more will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The participant is no longer in the room.
+    Left,
+    /// More waited than may wait.
+    Overflow,
+}
+
+/// What comes out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// Something to write.
+    Message(Box<SignalResponse>),
+    /// Close the socket.
+    End(End),
+}
+
+impl Outlet {
+    /// An empty queue for so many bytes of protobuf.
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            bytes_max,
+        }))
+    }
+
+    /// Puts a message in. What does not fit ends the queue; after the end nothing is taken.
+    pub fn send(&self, message: Message) {
+        let response = Box::new(SignalResponse {
+            message: Some(message),
+        });
+        let bytes = response.encoded_len();
+        let mut queue = self.lock();
+        if queue.end.is_some() {
+            return;
+        }
+        if queue.bytes + bytes > self.0.bytes_max {
+            queue.messages.clear();
+            queue.end = Some(End::Overflow);
+        } else {
+            queue.bytes += bytes;
+            queue.messages.push_back(response);
+        }
+        drop(queue);
+        self.0.wake.notify_one();
+    }
+
+    /// Nothing more will come after what is waiting.
+    pub fn end(&self) {
+        self.lock().end.get_or_insert(End::Left);
+        self.0.wake.notify_one();
+    }
+
+    /// The next item, once there is one.
+    pub async fn next(&self) -> Item {
+        loop {
+            let woken = self.0.wake.notified();
+            if let Some(item) = self.try_next() {
+                return item;
+            }
+            woken.await;
+        }
+    }
+
+    /// The next item, if there is one.
+    pub fn try_next(&self) -> Option<Item> {
+        let mut queue = self.lock();
+        let Some(message) = queue.messages.pop_front() else {
+            return queue.end.map(Item::End);
+        };
+        queue.bytes -= message.encoded_len();
+        Some(Item::Message(message))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0
+            .queue
+            .lock()
+            .expect("nothing panics while the queue is locked")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_comes_out_before_the_end() {
+        let outlet = Outlet::new(100);
+        outlet.send(Message::Pong(7));
+        outlet.end();
+        outlet.send(Message::Pong(8));
+        assert!(matches!(outlet.try_next(), Some(Item::Message(_))));
+        assert_eq!(outlet.try_next(), Some(Item::End(End::Left)));
+        assert_eq!(outlet.try_next(), Some(Item::End(End::Left)));
+    }
+
+    #[test]
+    fn a_queue_that_overflows_ends() {
+        let outlet = Outlet::new(100);
+        outlet.send(Message::RefreshToken("x".repeat(60)));
+        outlet.send(Message::RefreshToken("x".repeat(60)));
+        assert_eq!(outlet.try_next(), Some(Item::End(End::Overflow)));
+    }
+
+    #[test]
+    fn reading_makes_room() {
+        let outlet = Outlet::new(100);
+        for _ in 0..100 {
+            outlet.send(Message::RefreshToken("x".repeat(60)));
+            assert!(matches!(outlet.try_next(), Some(Item::Message(_))));
+        }
+    }
+}

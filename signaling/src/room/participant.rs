@@ -1,0 +1,362 @@
+//! One participant: who it is, what others are told about it, and what it has agreed with us.
+//!
+//! The parts answer different questions and live in files of their own: its tracks, its wishes for
+//! others' tracks, what it may do. This file holds them together and makes the message that
+//! describes a participant, whose version grows with each change.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use sfu::id::{PublicationId, TransportId};
+use sfu::shard::command::DataChannel;
+use sfu::transport::params::{Fingerprint, IceCredentials};
+
+use super::outlet::Outlet;
+use super::permissions::Permissions;
+use super::sid;
+use super::subscriptions::{Audience, Subscriptions};
+use super::tracks::Track;
+use crate::sdp::Offer;
+use crate::token::Grants;
+use crate::wire::proto::participant_info::{Kind, KindDetail, State};
+use crate::wire::proto::{
+    AddTrackRequest, ClientInfo, DisconnectReason, ParticipantInfo, SpeakerInfo,
+};
+
+/// Messages that wait for a data channel to open. It opens within a round trip of the transport.
+const WAITING_MESSAGES_MAX: usize = 256;
+/// Their bytes.
+const WAITING_BYTES_MAX: usize = 512 << 10;
+
+/// A participant's number in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParticipantKey(pub u64);
+
+impl fmt::Display for ParticipantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "participant-{}", self.0)
+    }
+}
+
+/// Somebody who asks to be let in; the token has been found good.
+pub struct Hello {
+    /// What the token says.
+    pub grants: Grants,
+    /// What the client says about itself.
+    pub client: ClientInfo,
+    /// Everything is to be subscribed to.
+    pub is_automatic: bool,
+    /// Tracks that are announced along with the join.
+    pub tracks: Vec<AddTrackRequest>,
+    /// The first offer with its number, if it came along.
+    pub offer: Option<(Offer, u32)>,
+    /// Where its messages go.
+    pub outlet: Outlet,
+}
+
+/// One participant.
+pub struct Participant {
+    /// Its number.
+    pub key: ParticipantKey,
+    /// Its session id.
+    pub sid: String,
+    /// Who it is.
+    pub identity: String,
+    /// The name that people see.
+    pub name: String,
+    /// Free text of the application.
+    pub metadata: String,
+    /// Free names and values of the application.
+    pub attributes: BTreeMap<String, String>,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// How far it has come.
+    pub state: State,
+    /// What it publishes.
+    pub tracks: Vec<Track>,
+    /// To whom its tracks may go.
+    pub audience: Audience,
+    /// What it wants of others.
+    pub subscriptions: Subscriptions,
+    /// Its peer connection, once it has offered one.
+    pub transport: Option<Transport>,
+    /// Its data channels.
+    pub data: DataState,
+    /// How loud its tracks are, and whether that counts as speaking.
+    pub levels: BTreeMap<PublicationId, (f32, bool)>,
+    /// Where its messages go.
+    pub outlet: Outlet,
+    /// When it joined.
+    pub joined_at: Instant,
+    /// Since when its socket has been gone, without a goodbye.
+    pub lost_at: Option<Instant>,
+    /// Since when an offer has been awaited.
+    pub asked_at: Option<Instant>,
+    joined_at_wall: SystemTime,
+    kind: Kind,
+    kind_details: Vec<KindDetail>,
+    client_protocol: i32,
+    capabilities: Vec<i32>,
+    version: u32,
+}
+
+/// What was agreed about a peer connection.
+#[derive(Debug)]
+pub struct Transport {
+    /// Its name in the media plane.
+    pub id: TransportId,
+    /// Our credentials.
+    pub local_ice: IceCredentials,
+    /// The client's.
+    pub remote_ice: IceCredentials,
+    /// The client's certificate.
+    pub fingerprint: Fingerprint,
+    /// Data channels were offered.
+    pub has_data: bool,
+    /// The number of our session descriptions for it.
+    pub session_id: u64,
+    /// How many of them there were.
+    pub answers: u64,
+    /// Since when media may flow.
+    pub connected_at: Option<Instant>,
+}
+
+/// The state of a participant's data channels.
+#[derive(Debug, Default)]
+pub struct DataState {
+    is_reliable_open: bool,
+    is_lossy_open: bool,
+    waiting: VecDeque<Bytes>,
+    waiting_bytes: usize,
+    /// The highest number of a reliable message that was passed on.
+    pub last_sequence: u32,
+    /// It was told that it may not send.
+    pub is_refusal_told: bool,
+}
+
+impl DataState {
+    /// Whether a channel is open.
+    pub fn is_open(&self, channel: DataChannel) -> bool {
+        match channel {
+            DataChannel::Reliable => self.is_reliable_open,
+            DataChannel::Lossy => self.is_lossy_open,
+        }
+    }
+
+    /// A channel has opened: what has waited for it may go now.
+    pub fn open(&mut self, channel: DataChannel) -> VecDeque<Bytes> {
+        match channel {
+            DataChannel::Reliable => {
+                self.is_reliable_open = true;
+                self.waiting_bytes = 0;
+                std::mem::take(&mut self.waiting)
+            }
+            DataChannel::Lossy => {
+                self.is_lossy_open = true;
+                VecDeque::new()
+            }
+        }
+    }
+
+    /// Keeps a reliable message until its channel opens. Says no when too much is waiting.
+    pub fn wait(&mut self, payload: Bytes) -> bool {
+        let fits = self.waiting.len() < WAITING_MESSAGES_MAX
+            && self.waiting_bytes + payload.len() <= WAITING_BYTES_MAX;
+        if fits {
+            self.waiting_bytes += payload.len();
+            self.waiting.push_back(payload);
+        }
+        fits
+    }
+}
+
+impl Participant {
+    /// A participant who has just been let in.
+    pub fn new(key: ParticipantKey, now: Instant, hello: &Hello) -> Self {
+        let grants = &hello.grants;
+        Self {
+            key,
+            sid: sid::participant_sid(),
+            identity: grants.identity.clone(),
+            name: grants.name.clone(),
+            metadata: grants.metadata.clone(),
+            attributes: grants.attributes.clone(),
+            permissions: Permissions::from_grant(&grants.video, &grants.kind),
+            state: State::Joined,
+            tracks: Vec::new(),
+            audience: Audience::default(),
+            subscriptions: Subscriptions {
+                is_automatic: hello.is_automatic,
+                ..Subscriptions::default()
+            },
+            transport: None,
+            data: DataState::default(),
+            levels: BTreeMap::new(),
+            outlet: hello.outlet.clone(),
+            joined_at: now,
+            lost_at: None,
+            asked_at: None,
+            joined_at_wall: SystemTime::now(),
+            kind: kind(&grants.kind),
+            kind_details: grants
+                .kind_details
+                .iter()
+                .filter_map(|d| detail(d))
+                .collect(),
+            client_protocol: hello.client.client_protocol,
+            capabilities: hello.client.capabilities.clone(),
+            version: 0,
+        }
+    }
+
+    /// What clients are told about it, newer than what they were told before.
+    pub fn info(&mut self) -> ParticipantInfo {
+        self.version += 1;
+        let joined_at = self
+            .joined_at_wall
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let published = self.tracks.iter().filter(|track| track.is_published());
+        let tracks: Vec<_> = published.map(|track| track.info.clone()).collect();
+        ParticipantInfo {
+            sid: self.sid.clone(),
+            identity: self.identity.clone(),
+            state: self.state as i32,
+            is_publisher: !tracks.is_empty(),
+            tracks,
+            metadata: self.metadata.clone(),
+            joined_at: joined_at.as_secs() as i64,
+            joined_at_ms: joined_at.as_millis() as i64,
+            name: self.name.clone(),
+            version: self.version,
+            permission: Some(self.permissions.to_proto()),
+            kind: self.kind as i32,
+            kind_details: self.kind_details.iter().map(|one| *one as i32).collect(),
+            attributes: self.attributes.clone().into_iter().collect(),
+            client_protocol: self.client_protocol,
+            capabilities: self.capabilities.clone(),
+            ..Default::default()
+        }
+    }
+
+    /// What others are told when it has gone.
+    pub fn farewell(&mut self, reason: DisconnectReason) -> ParticipantInfo {
+        self.state = State::Disconnected;
+        ParticipantInfo {
+            tracks: Vec::new(),
+            is_publisher: false,
+            disconnect_reason: reason as i32,
+            ..self.info()
+        }
+    }
+
+    /// Its track of this name.
+    pub fn track_mut(&mut self, sid: &str) -> Option<&mut Track> {
+        self.tracks.iter_mut().find(|track| track.info.sid == sid)
+    }
+
+    /// Its published track of this number.
+    pub fn published(&self, publication: PublicationId) -> Option<&Track> {
+        self.tracks
+            .iter()
+            .find(|track| track.is_published() && track.publication == publication)
+    }
+
+    /// Whether it publishes anything.
+    pub fn is_publisher(&self) -> bool {
+        self.tracks.iter().any(Track::is_published)
+    }
+
+    /// How loud it is, all its tracks together.
+    pub fn speaker(&self) -> SpeakerInfo {
+        let loudest = self.levels.values().map(|(level, _)| *level);
+        SpeakerInfo {
+            sid: self.sid.clone(),
+            level: loudest.fold(0.0, f32::max),
+            active: self.levels.values().any(|(_, is_active)| *is_active),
+        }
+    }
+}
+
+fn kind(name: &str) -> Kind {
+    Kind::from_str_name(&name.to_ascii_uppercase()).unwrap_or_default()
+}
+
+fn detail(name: &str) -> Option<KindDetail> {
+    KindDetail::from_str_name(&name.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::proto::{TrackSource, TrackType};
+
+    fn hello() -> Hello {
+        Hello {
+            grants: Grants {
+                identity: "wang".into(),
+                kind: "agent".into(),
+                ..Grants::default()
+            },
+            client: ClientInfo::default(),
+            is_automatic: true,
+            tracks: Vec::new(),
+            offer: None,
+            outlet: Outlet::new(1_000),
+        }
+    }
+
+    #[test]
+    fn every_description_is_newer_than_the_last() {
+        let mut participant = Participant::new(ParticipantKey(1), Instant::now(), &hello());
+        let first = participant.info();
+        let second = participant.info();
+        assert!(first.version >= 1 && second.version > first.version);
+        assert_eq!(first.kind, Kind::Agent as i32);
+        let last = participant.farewell(DisconnectReason::ClientInitiated);
+        assert!(last.version > second.version);
+        assert_eq!(last.state, State::Disconnected as i32);
+    }
+
+    #[test]
+    fn a_track_is_told_only_once_a_section_carries_it() {
+        let mut participant = Participant::new(ParticipantKey(1), Instant::now(), &hello());
+        let request = AddTrackRequest {
+            cid: "c".into(),
+            r#type: TrackType::Audio as i32,
+            source: TrackSource::Microphone as i32,
+            ..Default::default()
+        };
+        let limits = crate::config::Limits::default();
+        let track = Track::new(&request, &limits).expect("small enough");
+        participant.tracks.push(track);
+        assert!(participant.info().tracks.is_empty());
+        let mid = sfu::media::Mid::from("7").expect("short enough");
+        participant.tracks[0].publish(mid, None, sfu::media::Codec::Opus);
+        let info = participant.info();
+        assert!(info.is_publisher && info.tracks.len() == 1);
+    }
+
+    #[test]
+    fn a_participant_is_as_loud_as_its_loudest_track() {
+        let mut participant = Participant::new(ParticipantKey(1), Instant::now(), &hello());
+        participant.levels.insert(PublicationId(1), (0.25, false));
+        participant.levels.insert(PublicationId(2), (0.5, true));
+        let speaker = participant.speaker();
+        assert!(speaker.active && (speaker.level - 0.5).abs() < f32::EPSILON);
+    }
+
+    #[test]
+    fn messages_wait_for_their_channel_within_a_bound() {
+        let mut data = DataState::default();
+        for _ in 0..WAITING_MESSAGES_MAX {
+            assert!(data.wait(Bytes::from_static(b"x")));
+        }
+        assert!(!data.wait(Bytes::from_static(b"x")));
+        assert!(data.open(DataChannel::Lossy).is_empty());
+        assert_eq!(data.open(DataChannel::Reliable).len(), WAITING_MESSAGES_MAX);
+        assert!(data.is_open(DataChannel::Reliable));
+    }
+}

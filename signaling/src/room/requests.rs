@@ -1,0 +1,394 @@
+//! What a client asks of its room, and what it is told.
+//!
+//! Every request is checked against what the participant may do; a refusal is told with its reason
+//! and changes nothing. Offers are in [`negotiation`](super::negotiation).
+
+use std::time::Instant;
+
+use sfu::id::PublicationId;
+use sfu::shard::command::Command;
+
+use super::participant::{Participant, ParticipantKey};
+use super::subscriptions::{Audience, wish};
+use super::tracks::{Track, TrackRefusal};
+use super::{Removal, Room};
+use crate::sdp::Offer;
+use crate::wire::proto::request_response::{self, Reason};
+use crate::wire::proto::signal_request::Message as Asked;
+use crate::wire::proto::signal_response::Message;
+use crate::wire::proto::{
+    AddTrackRequest, AudioTrackFeature, DisconnectReason, MuteTrackRequest, RequestResponse,
+    SubscriptionError, SubscriptionPermissionUpdate, SubscriptionResponse, TrackPublishedResponse,
+    TrackSource, UpdateLocalAudioTrack, UpdateLocalVideoTrack, UpdateParticipantMetadata,
+    UpdateSubscription, UpdateTrackSettings,
+};
+
+/// Track ids and permissions that one request may list; far more than a room has tracks to show.
+const LIST_MAX: usize = 2_048;
+/// Attributes of one participant.
+const ATTRIBUTES_MAX: usize = 256;
+
+/// A request of a client. Pings are answered by its session.
+pub enum Request {
+    /// An offer that was read, with its number.
+    Offer(Box<Offer>, u32),
+    /// An offer that could not be read.
+    BadOffer,
+    /// Anything else.
+    Signal(Box<Asked>),
+}
+
+impl Room {
+    /// Does what a client asks.
+    pub fn request(&mut self, now: Instant, key: ParticipantKey, request: Request) {
+        // A socket that speaks is not lost.
+        if !self.participants.contains_key(&key) {
+            return;
+        }
+        match request {
+            Request::Offer(offer, id) => self.negotiate(now, key, &offer, id),
+            Request::BadOffer => {
+                use crate::wire::proto::leave_request::Action;
+                let reason = DisconnectReason::JoinFailure;
+                self.remove(now, key, Removal::told(reason, Action::Disconnect));
+            }
+            Request::Signal(asked) => self.signal(now, key, *asked),
+        }
+    }
+
+    fn signal(&mut self, now: Instant, key: ParticipantKey, asked: Asked) {
+        match asked {
+            Asked::AddTrack(request) => self.add_track(key, request),
+            Asked::Mute(request) => self.mute(key, request),
+            Asked::Subscription(request) => self.choose(now, key, &request),
+            Asked::TrackSetting(settings) => self.set_wishes(key, &settings),
+            Asked::SubscriptionPermission(request) => {
+                let is_small = request.track_permissions.len() <= LIST_MAX;
+                if is_small {
+                    self.set_audience(now, key, &Audience::from_proto(request));
+                }
+            }
+            Asked::UpdateMetadata(request) => self.update_metadata(key, request),
+            Asked::UpdateAudioTrack(request) => self.update_audio(key, &request),
+            Asked::UpdateVideoTrack(request) => self.update_video(key, &request),
+            Asked::Leave(_) => {
+                let reason = DisconnectReason::ClientInitiated;
+                self.remove(now, key, Removal::gone(reason));
+            }
+            Asked::PublishDataTrackRequest(request) => {
+                let request = request_response::Request::PublishDataTrack(request);
+                self.refuse(key, 0, Reason::UnsupportedType, Some(request));
+            }
+            Asked::UnpublishDataTrackRequest(request) => {
+                let request = request_response::Request::UnpublishDataTrack(request);
+                self.refuse(key, 0, Reason::UnsupportedType, Some(request));
+            }
+            Asked::StoreDataBlobRequest(request) => {
+                self.refuse(key, request.request_id, Reason::UnsupportedType, None);
+            }
+            Asked::GetDataBlobRequest(request) => {
+                self.refuse(key, request.request_id, Reason::UnsupportedType, None);
+            }
+            // A lite agent learns a client's addresses from its checks, not from candidates; we
+            // make no offers; the rest is for resuming and for tests of the protocol's own server.
+            _ => {}
+        }
+    }
+
+    fn refuse(
+        &self,
+        key: ParticipantKey,
+        request_id: u32,
+        reason: Reason,
+        request: Option<request_response::Request>,
+    ) {
+        let response = RequestResponse {
+            request_id,
+            reason: reason as i32,
+            message: reason.as_str_name().to_owned(),
+            request,
+        };
+        self.tell(key, Message::RequestResponse(response));
+    }
+
+    /// Announces a track, or says why it cannot be.
+    pub(super) fn add_track(&mut self, key: ParticipantKey, request: AddTrackRequest) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let limits = &self.setup.limits;
+        let announced = match announce(participant, &request, limits) {
+            Ok(announced) => announced,
+            Err(reason) => {
+                let request = request_response::Request::AddTrack(request);
+                return self.refuse(key, 0, reason, Some(request));
+            }
+        };
+        let response = TrackPublishedResponse {
+            cid: request.cid,
+            track: Some(announced.info.clone()),
+        };
+        self.tell(key, Message::TrackPublished(response));
+    }
+
+    fn mute(&mut self, key: ParticipantKey, request: MuteTrackRequest) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let Some(track) = participant.track_mut(&request.sid) else {
+            let request = request_response::Request::Mute(request);
+            return self.refuse(key, 0, Reason::NotFound, Some(request));
+        };
+        if track.info.muted == request.muted {
+            return;
+        }
+        track.info.muted = request.muted;
+        if !track.is_published() {
+            return;
+        }
+        let publication = track.publication;
+        self.commands.push(Command::SetMuted {
+            publication,
+            muted: request.muted,
+        });
+        self.announce(key);
+        if request.muted {
+            self.silence(publication);
+        }
+    }
+
+    /// Subscribes to tracks, or ends subscriptions, by name.
+    fn choose(&mut self, now: Instant, key: ParticipantKey, request: &UpdateSubscription) {
+        let nested = request
+            .participant_tracks
+            .iter()
+            .flat_map(|one| &one.track_sids);
+        let names: Vec<&String> = request.track_sids.iter().chain(nested).collect();
+        for name in names.into_iter().take(LIST_MAX) {
+            match self.find_for(key, name) {
+                Ok(publication) => {
+                    if let Some(participant) = self.participants.get_mut(&key) {
+                        let chosen = &mut participant.subscriptions.chosen;
+                        chosen.insert(publication, request.subscribe);
+                    }
+                }
+                Err(error) if request.subscribe => {
+                    let response = SubscriptionResponse {
+                        track_sid: name.clone(),
+                        err: error as i32,
+                    };
+                    self.tell(key, Message::SubscriptionResponse(response));
+                }
+                // It is not received, as was wanted.
+                Err(_) => {}
+            }
+        }
+        self.reconcile(now, key);
+    }
+
+    /// The track of that name, if this participant may receive it. One that it may not know of is
+    /// said not to be there.
+    fn find_for(
+        &self,
+        key: ParticipantKey,
+        track: &str,
+    ) -> Result<PublicationId, SubscriptionError> {
+        let not_found = SubscriptionError::SeTrackNotfound;
+        let subscriber = self.participants.get(&key).ok_or(not_found)?;
+        if !subscriber.permissions.can_subscribe {
+            return Err(SubscriptionError::SeUnknown);
+        }
+        let seen = |one: &&Participant| one.key != key && !one.permissions.is_hidden;
+        for publisher in self.participants.values().filter(seen) {
+            let mut tracks = publisher.tracks.iter().filter(|one| one.is_published());
+            if let Some(found) = tracks.find(|one| one.info.sid == track) {
+                let (sid, identity) = (&subscriber.sid, &subscriber.identity);
+                let is_admitted = publisher.audience.includes(sid, identity, track);
+                let refusal = SubscriptionError::SeUnknown;
+                return is_admitted.then_some(found.publication).ok_or(refusal);
+            }
+        }
+        Err(not_found)
+    }
+
+    fn set_wishes(&mut self, key: ParticipantKey, settings: &UpdateTrackSettings) {
+        let wish = wish(settings);
+        for name in settings.track_sids.iter().take(LIST_MAX) {
+            let Ok(publication) = self.find_for(key, name) else {
+                continue;
+            };
+            let Some(participant) = self.participants.get_mut(&key) else {
+                return;
+            };
+            let subscriptions = &mut participant.subscriptions;
+            if subscriptions.wishes.insert(publication, wish) == Some(wish) {
+                continue;
+            }
+            // The media plane hears of a wish when it hears of the subscription.
+            if let Some(assignment) = subscriptions.slots.find(publication)
+                && assignment.is_answered
+            {
+                let subscription = assignment.subscription;
+                self.commands.push(Command::SetWish { subscription, wish });
+            }
+        }
+    }
+
+    /// Changes to whom a participant's tracks may go, and tells those for whom that changes
+    /// something.
+    fn set_audience(&mut self, now: Instant, key: ParticipantKey, audience: &Audience) {
+        let Some(publisher) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let before = std::mem::replace(&mut publisher.audience, audience.clone());
+        if before == *audience {
+            return;
+        }
+        let publisher = &self.participants[&key];
+        if publisher.permissions.is_hidden {
+            return;
+        }
+        for other in self.participants.values().filter(|one| one.key != key) {
+            for track in publisher.tracks.iter().filter(|one| one.is_published()) {
+                let track = &track.info.sid;
+                let allowed = audience.includes(&other.sid, &other.identity, track);
+                if allowed != before.includes(&other.sid, &other.identity, track) {
+                    let update = SubscriptionPermissionUpdate {
+                        participant_sid: publisher.sid.clone(),
+                        track_sid: track.clone(),
+                        allowed,
+                    };
+                    let message = Message::SubscriptionPermissionUpdate(update);
+                    other.outlet.send(message);
+                }
+            }
+        }
+        self.reconcile_all(now);
+    }
+
+    fn update_metadata(&mut self, key: ParticipantKey, request: UpdateParticipantMetadata) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let limits = &self.setup.limits;
+        let request_id = request.request_id;
+        if !participant.permissions.can_update_metadata {
+            let request = request_response::Request::UpdateMetadata(request);
+            return self.refuse(key, request_id, Reason::NotAllowed, Some(request));
+        }
+        let mut attributes = participant.attributes.clone();
+        for (name, value) in &request.attributes {
+            match value.is_empty() {
+                true => drop(attributes.remove(name)),
+                false => drop(attributes.insert(name.clone(), value.clone())),
+            }
+        }
+        let bytes: usize = attributes
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        let is_small = attributes.len() <= ATTRIBUTES_MAX
+            && bytes <= limits.attributes_bytes_max
+            && request.metadata.len() <= limits.metadata_bytes_max
+            && request.name.len() <= limits.name_bytes_max;
+        if !is_small {
+            return self.refuse(key, request_id, Reason::LimitExceeded, None);
+        }
+        participant.attributes = attributes;
+        // An empty text says "as before": proto3 knows no difference.
+        if !request.metadata.is_empty() {
+            participant.metadata = request.metadata;
+        }
+        if !request.name.is_empty() {
+            participant.name = request.name;
+        }
+        self.announce_to_all(key);
+        let response = RequestResponse {
+            request_id,
+            reason: Reason::Ok as i32,
+            ..Default::default()
+        };
+        self.tell(key, Message::RequestResponse(response));
+    }
+
+    fn update_audio(&mut self, key: ParticipantKey, request: &UpdateLocalAudioTrack) {
+        let is_known = |feature: &i32| AudioTrackFeature::try_from(*feature).is_ok();
+        let mut features: Vec<i32> = request.features.iter().copied().filter(is_known).collect();
+        features.sort_unstable();
+        features.dedup();
+        let found = self.change_track(key, &request.track_sid, |track| {
+            track.info.audio_features = features;
+        });
+        if !found {
+            let request = request_response::Request::UpdateAudioTrack(request.clone());
+            self.refuse(key, 0, Reason::NotFound, Some(request));
+        }
+    }
+
+    fn update_video(&mut self, key: ParticipantKey, request: &UpdateLocalVideoTrack) {
+        let found = self.change_track(key, &request.track_sid, |track| {
+            track.info.width = request.width;
+            track.info.height = request.height;
+        });
+        if !found {
+            let request = request_response::Request::UpdateVideoTrack(request.clone());
+            self.refuse(key, 0, Reason::NotFound, Some(request));
+        }
+    }
+
+    fn change_track(
+        &mut self,
+        key: ParticipantKey,
+        sid: &str,
+        change: impl FnOnce(&mut Track),
+    ) -> bool {
+        let participant = self.participants.get_mut(&key);
+        let Some(track) = participant.and_then(|one| one.track_mut(sid)) else {
+            return false;
+        };
+        change(track);
+        if track.is_published() {
+            self.announce(key);
+        }
+        true
+    }
+}
+
+/// Adds a track to a participant, or another codec to one of its tracks; asking twice is asking
+/// once.
+fn announce<'a>(
+    participant: &'a mut Participant,
+    request: &AddTrackRequest,
+    limits: &crate::config::Limits,
+) -> Result<&'a Track, Reason> {
+    let source = TrackSource::try_from(request.source).unwrap_or(TrackSource::Unknown);
+    let track = Track::new(request, limits).map_err(|refusal| match refusal {
+        TrackRefusal::UnsupportedType => Reason::UnsupportedType,
+        TrackRefusal::TooLarge => Reason::LimitExceeded,
+    })?;
+    if !participant.permissions.may_publish(source) {
+        return Err(Reason::NotAllowed);
+    }
+    if !request.sid.is_empty() {
+        let existing = participant
+            .track_mut(&request.sid)
+            .ok_or(Reason::NotFound)?;
+        existing.cids.extend(track.cids);
+        existing.cids.sort_unstable();
+        existing.cids.dedup();
+        existing.cids.truncate(LIST_MAX);
+        return Ok(existing);
+    }
+    let is_same = |one: &Track| !one.is_published() && one.cids.contains(&request.cid);
+    let place = match participant.tracks.iter().position(is_same) {
+        Some(place) => place,
+        None if participant.tracks.len() >= limits.tracks_per_participant_max => {
+            return Err(Reason::LimitExceeded);
+        }
+        None => {
+            participant.tracks.push(track);
+            participant.tracks.len() - 1
+        }
+    };
+    Ok(&participant.tracks[place])
+}
