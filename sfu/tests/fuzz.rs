@@ -104,10 +104,6 @@ targets! {
     opus,
     red,
     srtp,
-    stun,
-    dcep,
-    dtls,
-    sctp,
 }
 
 #[test]

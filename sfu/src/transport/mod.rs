@@ -11,7 +11,6 @@
 
 mod dcep;
 pub mod dtls;
-pub(crate) mod fuzz;
 pub mod ice;
 mod packet_scan;
 pub mod params;

@@ -59,7 +59,6 @@ const EVENTS = [
 ];
 
 function Inside({ consult, invitation }: Props) {
-  const { publishes } = invitation;
   const state = useConsult(consult);
   const participants = useParticipants({ room: consult.room, updateOnlyOn: EVENTS });
   // Without options on purpose: a new options object sets the whole chat up anew.
@@ -79,9 +78,9 @@ function Inside({ consult, invitation }: Props) {
   useAnnouncedPeople(people);
   useAnnouncedMessages(chat.chatMessages, drawer === 'chat');
   useShortcuts(shortcuts, {
-    m: publishes.includes('microphone') ? () => void consult.toggleMicrophone() : undefined,
-    v: publishes.includes('camera') ? () => void consult.toggleCamera() : undefined,
-    s: publishes.includes('screen') ? () => void consult.toggleScreen() : undefined,
+    m: invitation.canPublish ? () => void consult.toggleMicrophone() : undefined,
+    v: invitation.canPublish ? () => void consult.toggleCamera() : undefined,
+    s: invitation.canPublish ? () => void consult.toggleScreen() : undefined,
     p: () => toggleDrawer('people'),
     c: () => toggleDrawer('chat'),
   });
@@ -109,7 +108,7 @@ function Inside({ consult, invitation }: Props) {
           setShortcuts(wanted);
           keepChoices({ shortcuts: wanted });
         }}
-        publishes={publishes}
+        canPublish={invitation.canPublish}
       />
       <Warnings consult={consult} />
       <main className={styles.main}>
@@ -123,7 +122,7 @@ function Inside({ consult, invitation }: Props) {
         ref={buttons}
         consult={consult}
         self={people.find((person) => person.isLocal)}
-        publishes={publishes}
+        canPublish={invitation.canPublish}
         isSpeakingMuted={state.isSpeakingMuted}
         starting={state.starting}
         headcount={people.length}

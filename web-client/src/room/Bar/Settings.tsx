@@ -15,23 +15,22 @@ import { Choice } from '../../ui/Choice';
 import { chooseLanguage, LANGUAGES, type Language } from '../../ui/language';
 import { keepChoices } from '../choices';
 import type { Consult } from '../consult';
-import type { Device } from '../invitation';
 import styles from './Settings.module.css';
 
 interface Props {
   readonly consult: Consult;
   readonly shortcuts: boolean;
   readonly onShortcuts: (wanted: boolean) => void;
-  readonly publishes: readonly Device[];
+  readonly canPublish: boolean;
 }
 
-export function Settings({ consult, shortcuts, onShortcuts, publishes }: Props) {
+export function Settings({ consult, shortcuts, onShortcuts, canPublish }: Props) {
   const { i18n } = useLingui();
   return (
     <DialogTrigger>
       <Button look="quiet" size="small" data-testid="settings-button">
         <Settings2 size={18} aria-hidden />
-        <span className={styles.word}>{i18n._('Settings')}</span>
+        {i18n._('Settings')}
       </Button>
       <ModalOverlay className={styles.overlay} isDismissable>
         <Modal className={styles.modal}>
@@ -46,11 +45,15 @@ export function Settings({ consult, shortcuts, onShortcuts, publishes }: Props) 
                     <X aria-hidden />
                   </Button>
                 </div>
-                {publishes.includes('microphone') && (
-                  <DeviceChoice consult={consult} kind="audioinput" label={i18n._('Microphone')} />
-                )}
-                {publishes.includes('camera') && (
-                  <DeviceChoice consult={consult} kind="videoinput" label={i18n._('Camera')} />
+                {canPublish && (
+                  <>
+                    <DeviceChoice
+                      consult={consult}
+                      kind="audioinput"
+                      label={i18n._('Microphone')}
+                    />
+                    <DeviceChoice consult={consult} kind="videoinput" label={i18n._('Camera')} />
+                  </>
                 )}
                 <DeviceChoice consult={consult} kind="audiooutput" label={i18n._('Speaker')} />
                 <Choice

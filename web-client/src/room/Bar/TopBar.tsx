@@ -12,7 +12,6 @@ import { useEffect, useState } from 'react';
 import { Button } from '../../ui/Button';
 import { clock } from '../../ui/words';
 import type { Consult } from '../consult';
-import type { Device } from '../invitation';
 import type { Link } from '../people';
 import type { Layout } from '../stage';
 import { Settings } from './Settings';
@@ -27,7 +26,7 @@ interface Props {
   readonly onLayout: (layout: Layout) => void;
   readonly shortcuts: boolean;
   readonly onShortcuts: (wanted: boolean) => void;
-  readonly publishes: readonly Device[];
+  readonly canPublish: boolean;
 }
 
 export function TopBar(props: Props) {
@@ -61,7 +60,7 @@ export function TopBar(props: Props) {
         consult={props.consult}
         shortcuts={props.shortcuts}
         onShortcuts={props.onShortcuts}
-        publishes={props.publishes}
+        canPublish={props.canPublish}
       />
     </header>
   );
