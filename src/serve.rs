@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context;
-use signaling::app::App;
+use sfu::handle::Sfu;
+use sfu::id::WorkerId;
+use signaling::app::{App, Media};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -28,11 +30,9 @@ pub(crate) fn run(task: &Serve) -> anyhow::Result<()> {
 }
 
 async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
-    let app = App::new(config.signaling())?;
-    app.start_media(&config.media).with_context(|| {
-        let (ip, port) = (config.media.listen_ip, config.media.port_first);
-        format!("cannot start the media plane on {ip} from UDP port {port} (media.listen_ip, media.port_first)")
-    })?;
+    let media = start_media(config)?;
+    let media_addresses = addresses(&media.sfu);
+    let app = App::new(config.signaling(), media)?;
     let http = &config.http;
     let bound = app.bind().await.with_context(|| {
         let (ip, port) = (http.listen_ip, http.port);
@@ -41,7 +41,7 @@ async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
     let address = bound.address()?;
     let (stop, stopped) = watch::channel(false);
     let door = tokio::spawn(bound.run(stopped));
-    announce(task, config, address)?;
+    announce(task, config, address, &media_addresses)?;
 
     interrupted().await?;
     tracing::info!("stopping");
@@ -52,9 +52,37 @@ async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn start_media(config: &Config) -> anyhow::Result<Media> {
+    let media = &config.media;
+    let (sfu, events) = Sfu::start(media).with_context(|| {
+        let (ip, port) = (media.listen_ip, media.port_first);
+        format!(
+            "cannot receive media on {ip} from port {port} on (media.listen_ip, media.port_first)"
+        )
+    })?;
+    Ok(Media {
+        sfu,
+        events,
+        data_message_bytes_max: media.limits.data_message_bytes_max,
+    })
+}
+
+/// What clients are told as the addresses of all workers.
+fn addresses(sfu: &Sfu) -> Vec<SocketAddr> {
+    (0..sfu.workers())
+        .flat_map(|worker| sfu.addresses(WorkerId(worker as u16)))
+        .collect()
+}
+
 /// Says where the server is: one line for scripts, and the links of a first consult.
-fn announce(task: &Serve, config: &Config, http: SocketAddr) -> anyhow::Result<()> {
-    let line = format!("listening http={http}");
+fn announce(
+    task: &Serve,
+    config: &Config,
+    http: SocketAddr,
+    media: &[SocketAddr],
+) -> anyhow::Result<()> {
+    let media: Vec<_> = media.iter().map(SocketAddr::to_string).collect();
+    let line = format!("listening http={http} media={}", media.join(","));
     cli::say(&line);
     if task.config.dev {
         let page = config.page(http.ip(), http.port());

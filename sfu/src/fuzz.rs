@@ -14,6 +14,8 @@ use crate::transport::params::ExtensionIds;
 use crate::transport::srtp::{Inbound, MasterKey, Outbound, Profile};
 use crate::unit::{SeqNo, Ssrc};
 
+pub use crate::transport::fuzz::{dcep, dtls, sctp, stun};
+
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
 
@@ -28,6 +30,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("opus", opus_packet),
     ("red", red_blocks),
     ("srtp", srtp_inbound),
+    ("stun", stun),
+    ("dcep", dcep),
+    ("dtls", dtls),
+    ("sctp", sctp),
 ];
 
 /// The RTP header, its extensions in both forms, padding, and the retransmission format.

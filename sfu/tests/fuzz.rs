@@ -104,6 +104,10 @@ targets! {
     opus,
     red,
     srtp,
+    stun,
+    dcep,
+    dtls,
+    sctp,
 }
 
 #[test]

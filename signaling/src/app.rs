@@ -1,32 +1,59 @@
-//! The front door as one value: made from a checked configuration, run until told to stop.
+//! The front door as one value: made from a checked configuration and a running media plane, run
+//! until told to stop.
 //!
 //! Composes what the other modules own and nothing else.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use sfu::config::SfuConfig;
-use sfu::handle::Sfu;
+use sfu::handle::{Events, Sfu};
+use sfu::shard::event::EventKind;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::SignalingConfig;
 use crate::error::ConfigError;
 use crate::http::listener::{self, Listener};
 use crate::http::{self, Front, tls};
-use crate::registry::Registry;
+use crate::metrics::Metrics;
 
-/// Clients are told to come back later; those that do not listen are not waited for longer.
-const FAREWELL_MAX: Duration = Duration::from_secs(2);
+/// Clients have so long to take their goodbye; a supervisor kills after ten seconds or more.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Stopping is rare; nobody needs to be woken for it.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// A running media plane, as the binary hands it over.
+pub struct Media {
+    /// Commands go down here.
+    pub sfu: Sfu,
+    /// Events come up here.
+    pub events: Events,
+    /// Bytes that one data channel message may have; clients are told.
+    pub data_message_bytes_max: usize,
+}
+
+/// Why the front door does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The operator's configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system has no more of something.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
 
 /// The front door.
 pub struct App {
     front: Arc<Front>,
     tls: Option<TlsAcceptor>,
+    sfu: Sfu,
+    pump: JoinHandle<()>,
 }
 
 /// A front door whose socket is bound.
@@ -36,29 +63,19 @@ pub struct Bound {
 }
 
 impl App {
-    /// Checks the configuration and reads the certificate.
-    pub fn new(config: SignalingConfig) -> Result<Self, ConfigError> {
+    /// Checks the configuration, reads the certificate and takes the media plane over.
+    pub fn new(config: SignalingConfig, media: Media) -> Result<Self, StartError> {
         config.check()?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let front = Arc::new(Front::new(config));
-        Ok(Self { front, tls })
-    }
-
-    /// Starts the media plane; its sockets are bound when this returns.
-    pub fn start_media(&self, config: &SfuConfig) -> io::Result<()> {
-        let (sfu, events) = Sfu::start(config)?;
-        let registry = Registry::start(
+        let pump = pump(media.events, Arc::clone(&front.metrics))?;
+        let sfu = media.sfu;
+        Ok(Self {
+            front,
+            tls,
             sfu,
-            events,
-            &self.front.config,
-            config.limits.data_message_bytes_max,
-            Arc::clone(&self.front.metrics),
-        )?;
-        assert!(
-            self.front.registry.set(registry).is_ok(),
-            "the media plane is started once"
-        );
-        Ok(())
+            pump,
+        })
     }
 
     /// Binds the socket, so that the address is known before anybody is told it.
@@ -74,22 +91,48 @@ impl Bound {
         self.tcp.local_addr()
     }
 
-    /// Serves until `stop` becomes true, then tells everybody and stops the media plane.
+    /// Serves until `stop` becomes true, then says goodbye to all and ends the media plane.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let App { front, tls } = self.app;
+        let App {
+            front,
+            tls,
+            sfu,
+            pump,
+        } = self.app;
         let router = http::router(Arc::clone(&front));
         front.set_ready(true);
         Listener::new(Arc::clone(&front), router, self.tcp, tls)
             .run(stop)
             .await;
         front.set_ready(false);
-        if let Some(registry) = front.registry.get() {
-            let began = Instant::now();
-            registry.shut_down().await;
-            while !registry.is_empty() && began.elapsed() < FAREWELL_MAX {
-                sleep(Duration::from_millis(10)).await;
-            }
-            registry.stop_media();
+        drain(&front).await;
+        // The workers say goodbye to their peers; the events end when they have.
+        sfu.stop();
+        let ended = tokio::task::spawn_blocking(move || pump.join()).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!("the media plane's events failed");
         }
     }
+}
+
+/// Waits until the last connection has ended, but not for those that do not read.
+async fn drain(front: &Front) {
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
+    while front.addresses.connections() > 0 && Instant::now() < deadline {
+        time::sleep(DRAIN_POLL).await;
+    }
+}
+
+/// Carries what the media plane counts over to the metrics, until it has stopped.
+fn pump(events: Events, metrics: Arc<Metrics>) -> io::Result<JoinHandle<()>> {
+    let carry = move || {
+        while let Some((worker, event)) = events.recv() {
+            if let EventKind::Stats { snapshot } = event.kind {
+                metrics.keep(worker, *snapshot);
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("media-events".to_owned())
+        .spawn(carry)
 }

@@ -88,8 +88,8 @@ pub enum ConfigError {
     ShortSecret(String),
     /// Tokens would cross the network in the clear.
     #[error(
-        "http.listen_ip: {0} is not a loopback address; configure [tls] cert and key, or set \
-         http.insecure_http = true if a proxy in front ends TLS"
+        "http.listen_ip: plain HTTP is refused on {0}, which is no loopback address; configure [tls] \
+         cert and key, or set http.insecure_http = true if a proxy in front ends TLS"
     )]
     PlainHttp(IpAddr),
     /// A value that must not be zero.

@@ -22,11 +22,16 @@ export function files(who, folder) {
   mkdirSync(folder, { recursive: true });
   const video = join(folder, `${who}.mjpeg`);
   const audio = join(folder, `${who}.wav`);
-  const mark = "drawbox=x='mod(n*16,640)':y=230:w=80:h=80:color=white:t=fill";
-  const counter = "drawtext=text='%{n}':fontsize=90:fontcolor=white:box=1:boxcolor=black:x=(w-tw)/2:y=60";
+  const rate = `r=${FRAMES_PER_SECOND}:d=8`;
+  const scene = [
+    `color=${colour}:s=${WIDTH}x${HEIGHT}:${rate}[wall]`,
+    `color=white:s=80x80:${rate}[mark]`,
+    "[wall][mark]overlay=x='mod(n*16,640)':y=230[moving]",
+    "[moving]drawtext=text='%{n}':fontsize=90:fontcolor=white:box=1:boxcolor=black:x=(w-tw)/2:y=60",
+  ];
   make(video, [
-    ...['-f', 'lavfi', '-i', `color=${colour}:s=${WIDTH}x${HEIGHT}:r=${FRAMES_PER_SECOND}:d=8`],
-    ...['-vf', `${mark},${counter}`, '-q:v', '3', '-pix_fmt', 'yuvj420p', '-c:v', 'mjpeg'],
+    ...['-f', 'lavfi', '-i', scene.join(';')],
+    ...['-q:v', '3', '-pix_fmt', 'yuvj420p', '-c:v', 'mjpeg'],
   ]);
   make(audio, [
     ...['-f', 'lavfi', '-i', `sine=frequency=${hz}:sample_rate=${SAMPLE_RATE}:duration=4`],

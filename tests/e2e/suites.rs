@@ -43,7 +43,11 @@ const ON_TRANSPORT: [&str; 1] = ["classifies an unreachable server as ServerUnre
 
 #[test]
 fn the_21_signalling_tests_of_livekit_client_that_need_no_v0_pass_in_chromium() {
-    let server = Server::dev(Build::TestModes);
+    // What the suite's own test server tells its clients.
+    let server = Server::with_config(
+        Build::TestModes,
+        "[rooms]\nping_interval = 1\nping_timeout = 3\n",
+    );
     let url = server.websocket_url();
     let outcome = suite::run(
         "signal-suite.config.mjs",

@@ -45,6 +45,8 @@ pub struct Receipt {
     pub has_come_alive: bool,
     /// A picture (or a sound packet) that had not been seen before begins.
     pub is_new_picture: bool,
+    /// It answers a request of ours, after so long.
+    pub round_trip: Option<Duration>,
 }
 
 /// A point that a publisher's clock and a layer's timestamps have in common.
@@ -146,7 +148,9 @@ impl Layer {
                 (NotStored::Duplicate, Arrival::Original) => Reject::SrtpReplay,
                 (NotStored::Duplicate, Arrival::Repair) => Reject::RtxUseless,
             })?;
-        self.note_sequence(now, &info);
+        let round_trip = self
+            .note_sequence(now, &info)
+            .filter(|_| arrival == Arrival::Repair);
         if arrival == Arrival::Original {
             self.reception
                 .time(now, self.since, info.timestamp, clock_rate);
@@ -160,28 +164,29 @@ impl Layer {
         Ok(Receipt {
             has_come_alive: !std::mem::replace(&mut self.is_live, true),
             is_new_picture: self.note_timestamp(info.timestamp),
+            round_trip,
         })
     }
 
     /// Takes note of a packet that is not kept, so that it is not missed later.
     pub fn receive_muted(&mut self, seq: crate::unit::SeqNo) {
         self.reception.receive(seq);
-        self.losses.arrived(seq);
     }
 
-    fn note_sequence(&mut self, now: Instant, info: &PacketInfo) {
-        let Some(highest) = self.reception.receive(info.seq) else {
-            return;
-        };
+    /// Returns how long the answer took, if the packet answers a request.
+    fn note_sequence(&mut self, now: Instant, info: &PacketInfo) -> Option<Duration> {
+        let highest = self.reception.receive(info.seq)?;
         if info.seq < highest {
-            self.losses.arrived(info.seq);
-        } else if info.seq.0 > highest.0 + 1 && self.kind == MediaKind::Video {
+            return self.losses.arrived(now, info.seq);
+        }
+        if info.seq.0 > highest.0 + 1 && self.kind == MediaKind::Video {
             // Sound is not asked for again: browsers do not agree to it, they have redundancy.
             let can_recover = self.losses.skipped(now, highest, info.seq);
             if !can_recover {
                 self.keyframes.want();
             }
         }
+        None
     }
 
     fn note_timestamp(&mut self, timestamp: u32) -> bool {

@@ -29,6 +29,7 @@ struct Loss {
     seq: SeqNo,
     noticed: Instant,
     tries: u32,
+    asked: Instant,
     due: Instant,
 }
 
@@ -59,20 +60,21 @@ impl Losses {
                 seq: SeqNo(number),
                 noticed: now,
                 tries: 0,
+                asked: now,
                 due: now + REORDER_GRACE,
             }));
         true
     }
 
-    /// A packet has arrived. Returns whether it had been missed.
-    pub fn arrived(&mut self, seq: SeqNo) -> bool {
-        match self.pending.binary_search_by_key(&seq, |loss| loss.seq) {
-            Ok(index) => {
-                self.pending.remove(index);
-                true
-            }
-            Err(_) => false,
-        }
+    /// A packet has arrived. If it had been asked for once, returns how long the answer took: the
+    /// round trip to the publisher (a second request would leave open which one was answered).
+    pub fn arrived(&mut self, now: Instant, seq: SeqNo) -> Option<Duration> {
+        let index = self
+            .pending
+            .binary_search_by_key(&seq, |loss| loss.seq)
+            .ok()?;
+        let loss = self.pending.remove(index);
+        (loss.tries == 1).then(|| now.saturating_duration_since(loss.asked))
     }
 
     /// When something is next to be asked for.
@@ -91,6 +93,7 @@ impl Losses {
             }
             ask(loss.seq);
             loss.tries += 1;
+            loss.asked = now;
             // Growing by half a round trip: the answer may itself wait in a queue.
             let patience = (round_trip + round_trip * loss.tries / 2).max(REPEAT_MIN);
             loss.due = now + patience;
@@ -128,10 +131,12 @@ mod tests {
         let mut losses = Losses::new();
         assert!(losses.skipped(start, SeqNo(70_000), SeqNo(70_003)));
         assert_eq!(asked(&mut losses, start), []);
-        assert!(losses.arrived(SeqNo(70_001)));
-        assert!(!losses.arrived(SeqNo(70_001)));
+        assert_eq!(losses.arrived(start, SeqNo(70_001)), None);
         assert_eq!(losses.due(), Some(start + REORDER_GRACE));
-        assert_eq!(asked(&mut losses, start + REORDER_GRACE), [70_002]);
+        let asked_at = start + REORDER_GRACE;
+        assert_eq!(asked(&mut losses, asked_at), [70_002]);
+        let answered = losses.arrived(asked_at + ROUND_TRIP, SeqNo(70_002));
+        assert_eq!(answered, Some(ROUND_TRIP));
     }
 
     #[test]

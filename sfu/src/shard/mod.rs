@@ -184,6 +184,11 @@ impl Shard {
         }
     }
 
+    /// When to be called again: what [`Output::Timeout`] said last.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
     /// The counters, with the levels of this moment.
     pub fn stats(&self) -> StatsSnapshot {
         let rooms = &self.router.rooms;

@@ -114,6 +114,11 @@ impl PeerMedia {
         }
     }
 
+    /// Notes a measured round trip; a single one counts an eighth (RFC 6298 section 2.3).
+    pub(super) fn note_round_trip(&mut self, sample: Duration) {
+        self.round_trip = (self.round_trip * 7 + sample) / 8;
+    }
+
     /// Compares clocks. The report with the shortest way here is the closest to the truth.
     pub(super) fn note_clock(&mut self, ours: NtpTime, theirs: NtpTime) {
         let offset = ours.0.wrapping_sub(theirs.0) as i64;

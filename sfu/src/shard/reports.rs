@@ -95,7 +95,7 @@ impl Router {
             .wrapping_sub(block.delay);
         let round_trip = Duration::from_micros((u64::from(passed) * 1_000_000) >> 16);
         if round_trip <= ROUND_TRIP_MAX {
-            media.round_trip = round_trip;
+            media.note_round_trip(round_trip);
         }
     }
 

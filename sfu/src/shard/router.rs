@@ -233,6 +233,9 @@ impl Router {
         )?;
         let has_loss = !was_due && layer.losses.due().is_some();
         let wants_keyframe = layer.keyframes.due(now).is_some_and(|due| due <= now);
+        if let Some(sample) = receipt.round_trip {
+            self.peers[owner].media.note_round_trip(sample);
+        }
         let has_changed = publication.note(now, source.rank, receipt);
         let is_first = publication.go_live();
         if let Some(level) = packet.info.audio_level.filter(|_| {

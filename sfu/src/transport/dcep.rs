@@ -39,7 +39,10 @@ fn parse_open(message: &[u8]) -> Option<Dcep<'_>> {
     let label_len = usize::from(u16::from_be_bytes([header[8], header[9]]));
     let protocol_len = usize::from(u16::from_be_bytes([header[10], header[11]]));
     let names = &message[OPEN_LEN..];
-    (names.len() == label_len + protocol_len).then_some(Dcep::Open {
+    if names.len() != label_len + protocol_len {
+        return None;
+    }
+    Some(Dcep::Open {
         channel_type: header[1],
         label: &names[..label_len],
     })

@@ -11,6 +11,7 @@
 
 mod dcep;
 pub mod dtls;
+pub(crate) mod fuzz;
 pub mod ice;
 mod packet_scan;
 pub mod params;

@@ -16,8 +16,8 @@ const DATA_HEADER_LEN: usize = 16;
 /// What a packet contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// It asks for a new association.
-    pub(super) is_init: bool,
+    /// It asks for a new association, and names it so.
+    pub(super) init_tag: Option<u32>,
     /// Pieces of messages.
     pub(super) data_chunks: usize,
 }
@@ -25,7 +25,7 @@ pub(super) struct Scan {
 /// Checks the lengths of all chunks.
 pub(super) fn scan(packet: &[u8]) -> Result<Scan, Reject> {
     let mut found = Scan {
-        is_init: packet.get(COMMON_HEADER_LEN) == Some(&INIT),
+        init_tag: init_tag(packet),
         data_chunks: 0,
     };
     let mut at = COMMON_HEADER_LEN;
@@ -47,6 +47,13 @@ pub(super) fn scan(packet: &[u8]) -> Result<Scan, Reject> {
             return Ok(found);
         }
     }
+}
+
+fn init_tag(packet: &[u8]) -> Option<u32> {
+    let chunk = packet.get(COMMON_HEADER_LEN..)?;
+    let (header, value) = chunk.split_first_chunk::<CHUNK_HEADER_LEN>()?;
+    (header[0] == INIT).then_some(())?;
+    Some(u32::from_be_bytes(*value.first_chunk()?))
 }
 
 /// The receive window that one of our packets announces, if it acknowledges anything.
@@ -86,9 +93,16 @@ mod tests {
         let packet = packet(&[DATA_OF_ONE_BYTE, ACKNOWLEDGEMENT, DATA_OF_ONE_BYTE]);
         let found = scan(&packet).expect("a good packet");
         assert_eq!(found.data_chunks, 2);
-        assert!(!found.is_init);
+        assert_eq!(found.init_tag, None);
         assert_eq!(announced_window(&packet), Some(65_536));
         assert_eq!(announced_window(&packet[..32]), None);
+    }
+
+    #[test]
+    fn a_beginning_is_recognised() {
+        let init = [1, 0, 0, 12, 0, 0, 0, 9, 0, 0, 0, 0];
+        let found = scan(&packet(&[&init])).expect("a good packet");
+        assert_eq!(found.init_tag, Some(9));
     }
 
     #[test]

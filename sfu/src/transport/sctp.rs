@@ -31,8 +31,9 @@ use crate::shard::event::DisconnectReason;
 const START_DELAY: Duration = Duration::from_millis(200);
 /// Bytes that a peer may make us hold: one message of the largest size, and a window beside it.
 const RECEIVE_WINDOW: u32 = 256 * 1024;
-/// Pieces that those bytes may be cut into; each costs 400 bytes of book-keeping, so 1.6 MB.
-const CHUNKS_HELD_MAX: usize = 4_096;
+/// Pieces that those bytes may be cut into. Each costs 400 bytes of book-keeping, and `sctp-proto`
+/// looks through all of them for each that comes: 2,048 are 0.8 MB and a second of work in all.
+const CHUNKS_HELD_MAX: usize = 2_048;
 /// LiveKit's clients open it for a feature that we do not have and complain when it is closed.
 const IGNORED_LABEL: &[u8] = b"_data_track";
 /// The address is a formality: where packets go is decided below DTLS.
@@ -65,6 +66,8 @@ pub(super) struct Sctp {
     is_established: bool,
     is_closed: bool,
     start_at: Option<Instant>,
+    /// By which the peer's INIT is known again.
+    peer_tag: Option<u32>,
     channels: Vec<Channel>,
     wanted: Vec<DataChannel>,
     chunks_held: usize,
@@ -95,6 +98,7 @@ impl Sctp {
             is_established: false,
             is_closed: false,
             start_at: None,
+            peer_tag: None,
             channels: Vec::new(),
             wanted: Vec::new(),
             chunks_held: 0,
@@ -122,7 +126,9 @@ impl Sctp {
             return Err(Reject::Sctp);
         }
         let scan = packet_scan::scan(packet)?;
-        if scan.is_init && !self.takes_init() {
+        if let Some(tag) = scan.init_tag
+            && !self.takes_init(tag)
+        {
             return Err(Reject::Sctp);
         }
         self.hold(scan);
@@ -136,18 +142,20 @@ impl Sctp {
     /// answer to ours finds nobody. Ours wins afterwards: then they take our COOKIE-ECHO in place
     /// of an answer (RFC 9260 section 5.2.4). A later INIT would restart the association, which
     /// inside DTLS only a delayed one does.
-    fn takes_init(&mut self) -> bool {
+    fn takes_init(&mut self, tag: u32) -> bool {
         match &self.association {
-            None => true,
+            None => {}
             Some(_) if self.is_unanswered => {
                 self.endpoint = endpoint(&self.config);
                 self.association = None;
                 self.is_unanswered = false;
-                true
             }
-            // Sent again, because our answer to it is late.
-            Some((_, association)) => association.side().is_server() && !self.is_established,
+            // Sent again, because our answer to it is late. `sctp-proto` would begin another
+            // association for every new tag, and never forget one.
+            Some(_) => return self.peer_tag == Some(tag) && !self.is_established,
         }
+        self.peer_tag = Some(tag);
+        true
     }
 
     fn feed(&mut self, now: Instant, packet: &Bytes) {
@@ -510,4 +518,110 @@ fn endpoint(config: &Config) -> Endpoint {
     let mut server = ServerConfig::new();
     server.transport = config.clone();
     Endpoint::new(EndpointConfig::new().into(), Some(server.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fuzz::Pair;
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an arbitrary start of virtual time"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn init(tag: u32) -> Vec<u8> {
+        let mut chunk = vec![1, 0, 0, 20];
+        chunk.extend_from_slice(&tag.to_be_bytes());
+        chunk.extend_from_slice(&[0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1]);
+        chunk
+    }
+
+    /// The first byte of a message of which no more will come.
+    fn piece(number: u32) -> Vec<u8> {
+        let mut chunk = vec![0, 6, 0, 17];
+        chunk.extend_from_slice(&number.to_be_bytes());
+        chunk.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 53, 7, 0, 0, 0]);
+        chunk
+    }
+
+    fn closed(pair: &mut Pair) -> Option<DisconnectReason> {
+        std::iter::from_fn(|| pair.server.poll()).find_map(|output| match output {
+            SctpOutput::Closed(reason) => Some(reason),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn pieces_that_are_never_finished_end_the_association() {
+        let now = start();
+        let mut pair = Pair::established(now);
+        // Every second one is missing, so that nothing can be forgotten.
+        for number in 0..CHUNKS_HELD_MAX as u32 {
+            let packet = pair.packet(&piece(2 * number + 1));
+            pair.server.handle_packet(now, &packet).expect("it is held");
+        }
+        assert_eq!(closed(&mut pair), None);
+        let packet = pair.packet(&piece(1_000_000));
+        assert_eq!(pair.server.handle_packet(now, &packet), Ok(()));
+        assert_eq!(closed(&mut pair), Some(DisconnectReason::LimitExceeded));
+    }
+
+    #[test]
+    fn messages_that_are_read_cost_no_bound() {
+        let now = start();
+        let mut pair = Pair::established(now);
+        let open = dcep::open(DataChannel::Lossy);
+        let mut chunk = vec![0, 3, 0, 16 + open.len() as u8];
+        chunk.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 50]);
+        chunk.extend_from_slice(&open);
+        chunk.resize(chunk.len().next_multiple_of(4), 0);
+        let packet = pair.packet(&chunk);
+        pair.server.handle_packet(now, &packet).expect("a request");
+        for number in 1..3 * CHUNKS_HELD_MAX as u32 {
+            let mut whole = piece(number);
+            whole[1] = 7;
+            let packet = pair.packet(&whole);
+            pair.server.handle_packet(now, &packet).expect("a message");
+        }
+        let outputs: Vec<_> = std::iter::from_fn(|| pair.server.poll()).collect();
+        let is_data = |output: &&SctpOutput| matches!(output, SctpOutput::Data(..));
+        assert_eq!(
+            outputs.iter().filter(is_data).count(),
+            3 * CHUNKS_HELD_MAX - 1
+        );
+        assert!(pair.server.chunks_held < 10);
+    }
+
+    #[test]
+    fn a_storm_of_beginnings_begins_nothing() {
+        let now = start();
+        let params = SctpParams {
+            port: 5000,
+            message_size_max: 0,
+        };
+        let mut server = Sctp::new(params, &Limits::default());
+        server.start(now);
+        let packet = |tag: u32| {
+            let mut header = [0x13, 0x88, 0x13, 0x88, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
+            header.extend_from_slice(&init(tag));
+            let checksum = super::super::fuzz::crc32c(&header);
+            header[8..12].copy_from_slice(&checksum.to_le_bytes());
+            Bytes::from(header)
+        };
+        let taken = (1..1000).filter(|&tag| server.handle_packet(now, &packet(tag)).is_ok());
+        assert_eq!(taken.count(), 1);
+        assert!(server.handle_packet(now, &packet(1)).is_ok(), "sent again");
+        let answers = std::iter::from_fn(|| server.poll()).count();
+        assert_eq!(answers, 2);
+
+        let mut pair = Pair::established(now);
+        for tag in 1..1000 {
+            assert!(pair.server.handle_packet(now, &packet(tag)).is_err());
+        }
+        assert_eq!(closed(&mut pair), None);
+    }
 }

@@ -5,8 +5,8 @@
 //! browsers carry the token in it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
@@ -18,7 +18,6 @@ use axum::routing::get;
 use crate::config::SignalingConfig;
 use crate::limits::{AddressLimits, ConnectionSlot};
 use crate::metrics::{Count, Metrics};
-use crate::registry::Registry;
 use crate::token::Keyring;
 
 pub mod assets;
@@ -30,15 +29,13 @@ pub mod tls;
 /// What every handler of the front door shares.
 pub struct Front {
     /// The configuration.
-    pub config: Arc<SignalingConfig>,
+    pub config: SignalingConfig,
     /// The keys that tokens are checked with.
-    pub keyring: Arc<Keyring>,
+    pub keyring: Keyring,
     /// The books on addresses.
     pub addresses: AddressLimits,
     /// The numbers.
     pub metrics: Arc<Metrics>,
-    /// The rooms, once the media plane runs.
-    pub registry: OnceLock<Arc<Registry>>,
     /// The web client.
     pub assets: assets::Assets,
     is_ready: AtomicBool,
@@ -57,13 +54,12 @@ impl Front {
     /// Handlers' shared state for a checked configuration.
     pub fn new(config: SignalingConfig) -> Self {
         Self {
-            keyring: Arc::new(Keyring::new(&config.keys, &config.limits)),
+            keyring: Keyring::new(&config.keys, &config.limits),
             addresses: AddressLimits::new(&config.limits),
             metrics: Arc::default(),
-            registry: OnceLock::new(),
             assets: assets::Assets::embedded(),
             is_ready: AtomicBool::new(false),
-            config: Arc::new(config),
+            config,
         }
     }
 

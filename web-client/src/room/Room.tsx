@@ -59,6 +59,7 @@ const EVENTS = [
 ];
 
 function Inside({ consult, invitation }: Props) {
+  const { publishes } = invitation;
   const state = useConsult(consult);
   const participants = useParticipants({ room: consult.room, updateOnlyOn: EVENTS });
   // Without options on purpose: a new options object sets the whole chat up anew.
@@ -78,9 +79,9 @@ function Inside({ consult, invitation }: Props) {
   useAnnouncedPeople(people);
   useAnnouncedMessages(chat.chatMessages, drawer === 'chat');
   useShortcuts(shortcuts, {
-    m: invitation.canPublish ? () => void consult.toggleMicrophone() : undefined,
-    v: invitation.canPublish ? () => void consult.toggleCamera() : undefined,
-    s: invitation.canPublish ? () => void consult.toggleScreen() : undefined,
+    m: publishes.includes('microphone') ? () => void consult.toggleMicrophone() : undefined,
+    v: publishes.includes('camera') ? () => void consult.toggleCamera() : undefined,
+    s: publishes.includes('screen') ? () => void consult.toggleScreen() : undefined,
     p: () => toggleDrawer('people'),
     c: () => toggleDrawer('chat'),
   });
@@ -108,7 +109,7 @@ function Inside({ consult, invitation }: Props) {
           setShortcuts(wanted);
           keepChoices({ shortcuts: wanted });
         }}
-        canPublish={invitation.canPublish}
+        publishes={publishes}
       />
       <Warnings consult={consult} />
       <main className={styles.main}>
@@ -122,7 +123,7 @@ function Inside({ consult, invitation }: Props) {
         ref={buttons}
         consult={consult}
         self={people.find((person) => person.isLocal)}
-        canPublish={invitation.canPublish}
+        publishes={publishes}
         isSpeakingMuted={state.isSpeakingMuted}
         starting={state.starting}
         headcount={people.length}

@@ -18,6 +18,7 @@ import {
   Track,
   VideoPresets,
 } from 'livekit-client';
+import type { Device } from './invitation';
 import { LevelMeter } from './meter';
 import {
   FROZEN_CAMERA_MS,
@@ -47,7 +48,6 @@ export type Phase =
 /** Why joining failed, in the words a page needs to say what to do. */
 export type JoinFailure = 'refused' | 'no-room' | 'unreachable' | 'timeout' | 'failed';
 
-export type Device = 'microphone' | 'camera' | 'screen';
 /** `insecure`: browsers give no devices to a page that did not come over HTTPS. */
 export type DeviceTrouble = 'denied' | 'missing' | 'busy' | 'insecure' | 'failed';
 

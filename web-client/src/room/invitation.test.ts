@@ -66,10 +66,24 @@ describe('a token', () => {
     expect(reading).toMatchObject({ invitation: { name: '李医生' } });
   });
 
-  it('that may not publish says so', () => {
-    const observer = { ...claims, video: { ...claims.video, canPublish: false } };
-    expect(readInvitation(tokenOf(observer), null, NOW)).toMatchObject({
-      invitation: { canPublish: false, canChat: true },
+  it('allows to publish everything unless it says otherwise', () => {
+    const everything = ['microphone', 'camera', 'screen'];
+    for (const grant of [{}, { canPublish: true }, { canPublishSources: [] }]) {
+      const token = tokenOf({ ...claims, video: { ...claims.video, ...grant } });
+      expect(readInvitation(token, null, NOW)).toMatchObject({
+        invitation: { publishes: everything, canChat: true },
+      });
+    }
+  });
+
+  it('may allow only some sources, or none', () => {
+    const of = (grant: object) =>
+      readInvitation(tokenOf({ ...claims, video: { ...claims.video, ...grant } }), null, NOW);
+    expect(of({ canPublishSources: ['camera', 'microphone'] })).toMatchObject({
+      invitation: { publishes: ['microphone', 'camera'] },
+    });
+    expect(of({ canPublish: false, canPublishSources: ['camera'] })).toMatchObject({
+      invitation: { publishes: [] },
     });
   });
 

@@ -5,6 +5,8 @@
  * fragment is not sent to any server, so the token does not appear in access logs.
  */
 
+export type Device = 'microphone' | 'camera' | 'screen';
+
 export interface Invitation {
   readonly token: string;
   readonly identity: string;
@@ -13,7 +15,8 @@ export interface Invitation {
   readonly room: string;
   /** Milliseconds since the epoch, or null when the token does not say. */
   readonly expiresAt: number | null;
-  readonly canPublish: boolean;
+  /** What may be published; nothing for those who only watch. */
+  readonly publishes: readonly Device[];
   readonly canChat: boolean;
 }
 
@@ -56,7 +59,7 @@ export function readInvitation(token: string | null, name: string | null, now: n
     role: roleOf(record(claims.attributes), text(claims.metadata)),
     room,
     expiresAt: typeof claims.exp === 'number' ? claims.exp * 1000 : null,
-    canPublish: grant.canPublish !== false,
+    publishes: publishesOf(grant),
     canChat: grant.canPublishData !== false,
   };
   const isExpired = invitation.expiresAt !== null && invitation.expiresAt <= now;
@@ -76,6 +79,20 @@ export function roleOf(
   } catch {
     return '';
   }
+}
+
+/** No list of sources, or an empty one, allows all of them. */
+function publishesOf(grant: Record<string, unknown>): Device[] {
+  if (grant.canPublish === false) return [];
+  const sources = grant.canPublishSources;
+  const wanted: Array<[Device, string]> = [
+    ['microphone', 'microphone'],
+    ['camera', 'camera'],
+    ['screen', 'screen_share'],
+  ];
+  return wanted
+    .filter(([, source]) => !Array.isArray(sources) || !sources.length || sources.includes(source))
+    .map(([device]) => device);
 }
 
 function payloadOf(token: string): Record<string, unknown> | null {

@@ -13,7 +13,8 @@ import {
 } from 'lucide-react';
 import type { ReactNode, Ref } from 'react';
 import { Button } from 'react-aria-components';
-import type { Consult, Device } from '../consult';
+import type { Consult } from '../consult';
+import type { Device } from '../invitation';
 import type { Person } from '../people';
 import type { Drawer } from '../Room';
 import styles from './Controls.module.css';
@@ -22,7 +23,7 @@ interface Props {
   readonly ref: Ref<HTMLElement>;
   readonly consult: Consult;
   readonly self: Person | undefined;
-  readonly canPublish: boolean;
+  readonly publishes: readonly Device[];
   readonly isSpeakingMuted: boolean;
   readonly starting: ReadonlySet<Device>;
   readonly headcount: number;
@@ -34,7 +35,7 @@ interface Props {
 
 export function Controls(props: Props) {
   const { i18n } = useLingui();
-  const { consult, self, canPublish, starting, unread, drawer, onDrawer } = props;
+  const { consult, self, publishes, starting, unread, drawer, onDrawer } = props;
   const isMicrophoneOn = self?.microphone === 'on';
   const isCameraOn = self?.hasCamera ?? false;
   const isSharing = self?.hasScreen ?? false;
@@ -51,52 +52,52 @@ export function Controls(props: Props) {
         </p>
       )}
       <div className={styles.group} role="toolbar" aria-label={i18n._('Controls of the consult')}>
-        {canPublish && (
-          <>
-            <Control
-              testId="microphone-button"
-              icon={isMicrophoneOn ? <Mic aria-hidden /> : <MicOff aria-hidden />}
-              word={
-                isMicrophoneOn
-                  ? i18n._('Mic on')
-                  : starting.has('microphone')
-                    ? i18n._('Starting…')
-                    : i18n._('Muted')
-              }
-              label={
-                isMicrophoneOn ? i18n._('Mute the microphone') : i18n._('Switch the microphone on')
-              }
-              look={isMicrophoneOn || starting.has('microphone') ? 'plain' : 'alarm'}
-              shortcut={key('M')}
-              onPress={() => void consult.toggleMicrophone()}
-            />
-            <Control
-              testId="camera-button"
-              icon={isCameraOn ? <Video aria-hidden /> : <VideoOff aria-hidden />}
-              word={
-                isCameraOn
-                  ? i18n._('Camera on')
-                  : starting.has('camera')
-                    ? i18n._('Starting…')
-                    : i18n._('Camera off')
-              }
-              label={isCameraOn ? i18n._('Switch the camera off') : i18n._('Switch the camera on')}
-              look={isCameraOn || starting.has('camera') ? 'plain' : 'off'}
-              shortcut={key('V')}
-              onPress={() => void consult.toggleCamera()}
-            />
-            {canShare() && (
-              <Control
-                testId="share-button"
-                icon={isSharing ? <MonitorX aria-hidden /> : <MonitorUp aria-hidden />}
-                word={isSharing ? i18n._('Stop sharing') : i18n._('Share')}
-                label={isSharing ? i18n._('Stop sharing the screen') : i18n._('Share the screen')}
-                look={isSharing ? 'active' : 'plain'}
-                shortcut={key('S')}
-                onPress={() => void consult.toggleScreen()}
-              />
-            )}
-          </>
+        {publishes.includes('microphone') && (
+          <Control
+            testId="microphone-button"
+            icon={isMicrophoneOn ? <Mic aria-hidden /> : <MicOff aria-hidden />}
+            word={
+              isMicrophoneOn
+                ? i18n._('Mic on')
+                : starting.has('microphone')
+                  ? i18n._('Starting…')
+                  : i18n._('Muted')
+            }
+            label={
+              isMicrophoneOn ? i18n._('Mute the microphone') : i18n._('Switch the microphone on')
+            }
+            look={isMicrophoneOn || starting.has('microphone') ? 'plain' : 'alarm'}
+            shortcut={key('M')}
+            onPress={() => void consult.toggleMicrophone()}
+          />
+        )}
+        {publishes.includes('camera') && (
+          <Control
+            testId="camera-button"
+            icon={isCameraOn ? <Video aria-hidden /> : <VideoOff aria-hidden />}
+            word={
+              isCameraOn
+                ? i18n._('Camera on')
+                : starting.has('camera')
+                  ? i18n._('Starting…')
+                  : i18n._('Camera off')
+            }
+            label={isCameraOn ? i18n._('Switch the camera off') : i18n._('Switch the camera on')}
+            look={isCameraOn || starting.has('camera') ? 'plain' : 'off'}
+            shortcut={key('V')}
+            onPress={() => void consult.toggleCamera()}
+          />
+        )}
+        {publishes.includes('screen') && canShare() && (
+          <Control
+            testId="share-button"
+            icon={isSharing ? <MonitorX aria-hidden /> : <MonitorUp aria-hidden />}
+            word={isSharing ? i18n._('Stop sharing') : i18n._('Share')}
+            label={isSharing ? i18n._('Stop sharing the screen') : i18n._('Share the screen')}
+            look={isSharing ? 'active' : 'plain'}
+            shortcut={key('S')}
+            onPress={() => void consult.toggleScreen()}
+          />
         )}
         <Control
           testId="people-button"

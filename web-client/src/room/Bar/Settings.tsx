@@ -15,22 +15,23 @@ import { Choice } from '../../ui/Choice';
 import { chooseLanguage, LANGUAGES, type Language } from '../../ui/language';
 import { keepChoices } from '../choices';
 import type { Consult } from '../consult';
+import type { Device } from '../invitation';
 import styles from './Settings.module.css';
 
 interface Props {
   readonly consult: Consult;
   readonly shortcuts: boolean;
   readonly onShortcuts: (wanted: boolean) => void;
-  readonly canPublish: boolean;
+  readonly publishes: readonly Device[];
 }
 
-export function Settings({ consult, shortcuts, onShortcuts, canPublish }: Props) {
+export function Settings({ consult, shortcuts, onShortcuts, publishes }: Props) {
   const { i18n } = useLingui();
   return (
     <DialogTrigger>
       <Button look="quiet" size="small" data-testid="settings-button">
         <Settings2 size={18} aria-hidden />
-        {i18n._('Settings')}
+        <span className={styles.word}>{i18n._('Settings')}</span>
       </Button>
       <ModalOverlay className={styles.overlay} isDismissable>
         <Modal className={styles.modal}>
@@ -45,15 +46,11 @@ export function Settings({ consult, shortcuts, onShortcuts, canPublish }: Props)
                     <X aria-hidden />
                   </Button>
                 </div>
-                {canPublish && (
-                  <>
-                    <DeviceChoice
-                      consult={consult}
-                      kind="audioinput"
-                      label={i18n._('Microphone')}
-                    />
-                    <DeviceChoice consult={consult} kind="videoinput" label={i18n._('Camera')} />
-                  </>
+                {publishes.includes('microphone') && (
+                  <DeviceChoice consult={consult} kind="audioinput" label={i18n._('Microphone')} />
+                )}
+                {publishes.includes('camera') && (
+                  <DeviceChoice consult={consult} kind="videoinput" label={i18n._('Camera')} />
                 )}
                 <DeviceChoice consult={consult} kind="audiooutput" label={i18n._('Speaker')} />
                 <Choice

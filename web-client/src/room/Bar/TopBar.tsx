@@ -12,6 +12,7 @@ import { useEffect, useState } from 'react';
 import { Button } from '../../ui/Button';
 import { clock } from '../../ui/words';
 import type { Consult } from '../consult';
+import type { Device } from '../invitation';
 import type { Link } from '../people';
 import type { Layout } from '../stage';
 import { Settings } from './Settings';
@@ -26,7 +27,7 @@ interface Props {
   readonly onLayout: (layout: Layout) => void;
   readonly shortcuts: boolean;
   readonly onShortcuts: (wanted: boolean) => void;
-  readonly canPublish: boolean;
+  readonly publishes: readonly Device[];
 }
 
 export function TopBar(props: Props) {
@@ -60,7 +61,7 @@ export function TopBar(props: Props) {
         consult={props.consult}
         shortcuts={props.shortcuts}
         onShortcuts={props.onShortcuts}
-        canPublish={props.canPublish}
+        publishes={props.publishes}
       />
     </header>
   );

@@ -23,13 +23,13 @@ interface Props {
 
 export function Join({ consult, invitation, onJoined }: Props) {
   const { i18n } = useLingui();
-  const devices = useDevices(invitation.canPublish);
+  const devices = useDevices(invitation.publishes.length > 0);
   const { microphone, camera } = useSyncExternalStore(devices.subscribe, () => devices.state);
   const [isHeard, setHeard] = useState(false);
   const [failure, setFailure] = useState<JoinFailure | null>(null);
   const [isJoining, setJoining] = useState(false);
 
-  const isListener = !invitation.canPublish;
+  const isListener = invitation.publishes.length === 0;
   const isAsking = !isListener && (microphone.kind === 'asking' || camera.kind === 'asking');
   const joinWord = isJoining
     ? i18n._('Joining…')

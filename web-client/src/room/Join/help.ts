@@ -1,6 +1,7 @@
 /** What went wrong before or at joining, and the one thing to do about it. */
 import type { I18n } from '@lingui/core';
-import type { Device, DeviceTrouble, JoinFailure } from '../consult';
+import type { DeviceTrouble, JoinFailure } from '../consult';
+import type { Device } from '../invitation';
 
 export function joinFailureWords(i18n: I18n, failure: JoinFailure): string {
   switch (failure) {

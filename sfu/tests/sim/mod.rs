@@ -1,0 +1,445 @@
+//! Whole rooms in virtual time: shards, clients with a complete peer stack, and the links between.
+//!
+//! One seed decides everything that the network does. Time jumps from one event to the next, so a
+//! minute of a call costs seconds. The simulation plays the part of signalling: it gives commands
+//! and collects events.
+#![allow(
+    dead_code,
+    reason = "every test binary that includes this uses another part of it"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test chooses when virtual time begins"
+)]
+
+pub(crate) mod client;
+pub(crate) mod link;
+pub(crate) mod peer;
+pub(crate) mod sink;
+pub(crate) mod source;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sfu::config::Limits;
+use sfu::error::Reject;
+use sfu::id::{Epoch, PublicationId, RoomId, SubscriptionId};
+use sfu::media::{
+    Codec, CodecParams, LayerParams, LayerWish, MediaKind, Mid, PublicationParams, Rid,
+    SubscriptionParams,
+};
+use sfu::shard::command::{Command, DataChannel, Directive};
+use sfu::shard::event::{Event, EventKind};
+use sfu::shard::{Output, Shard};
+use sfu::stats::StatsSnapshot;
+use sfu::transport::dtls::Identity;
+use sfu::transport::params::ExtensionIds;
+use sfu::unit::{Bitrate, NtpTime, PayloadType, Ssrc};
+
+use self::client::SimClient;
+use self::link::{Dice, Link};
+use self::sink::Sink;
+use self::source::{Encoding, OPUS, RED, Source, VP8, VP8_RTX};
+
+pub(crate) const RIDS: [&str; 3] = ["q", "h", "f"];
+
+enum Delivery {
+    ToShard(usize, SocketAddr, Vec<u8>),
+    ToClient(usize, Vec<u8>),
+}
+
+/// A simulated deployment.
+pub(crate) struct Sim {
+    pub(crate) start: Instant,
+    pub(crate) now: Instant,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) clients: Vec<SimClient>,
+    pub(crate) events: Vec<(Instant, Event)>,
+    seed: u64,
+    dice: Dice,
+    queue: BinaryHeap<Reverse<(Instant, u64)>>,
+    under_way: std::collections::HashMap<u64, Delivery>,
+    numbers: u64,
+    publications: Vec<(PublicationId, usize, bool)>,
+}
+
+impl Sim {
+    /// `shards` empty shards and no client.
+    pub(crate) fn new(seed: u64, shards: usize) -> Self {
+        Self::with_limits(seed, shards, &Limits::default())
+    }
+
+    pub(crate) fn with_limits(seed: u64, shards: usize, limits: &Limits) -> Self {
+        let now = Instant::now();
+        let identity = Identity::generate();
+        let shards = (0..shards)
+            .map(|n| {
+                let seed = [(seed as u8).wrapping_add(n as u8); 32];
+                Shard::new(
+                    now,
+                    NtpTime(9 << 32),
+                    seed,
+                    identity.clone(),
+                    limits.clone(),
+                )
+            })
+            .collect();
+        Self {
+            start: now,
+            now,
+            shards,
+            clients: Vec::new(),
+            events: Vec::new(),
+            seed,
+            dice: Dice(seed),
+            queue: BinaryHeap::new(),
+            under_way: std::collections::HashMap::new(),
+            numbers: 0,
+            publications: Vec::new(),
+        }
+    }
+
+    /// Opens a room on a shard.
+    pub(crate) fn room(&mut self, shard: usize) -> RoomId {
+        let room = RoomId(self.number());
+        self.direct(shard, room, Command::OpenRoom);
+        room
+    }
+
+    /// A participant joins; connecting takes a while.
+    pub(crate) fn join(&mut self, shard: usize, room: RoomId, link: Link) -> usize {
+        let number = self.number();
+        let client = SimClient::new(self.now, room, shard, number, link);
+        let command = Command::AddTransport {
+            transport: client.peer.id(),
+            params: Box::new(client.peer.params(extensions())),
+        };
+        self.clients.push(client);
+        self.direct(shard, room, command);
+        self.clients.len() - 1
+    }
+
+    /// Publishes a camera with so many encodings, found by their header extensions alone.
+    pub(crate) fn camera(&mut self, client: usize, encodings: usize) -> PublicationId {
+        let number = self.number();
+        let packets = [1, 2, 4];
+        let encodings: Vec<_> = (0..encodings)
+            .map(|rank| {
+                let rid = (encodings > 1).then_some(RIDS[rank]);
+                let ssrc = 10_000 + number as u32 * 10 + rank as u32;
+                let start = (self.dice.roll() % 500) as u16 + 1;
+                Encoding::new(ssrc, rid, packets[rank], start)
+            })
+            .collect();
+        let layers = (encodings.iter().zip([(320, 180), (640, 360), (1280, 720)]))
+            .map(|(encoding, (width, height))| layer(encoding, width, height))
+            .collect();
+        let interval = Duration::from_micros(33_333);
+        self.publish(client, number, false, encodings, layers, interval)
+    }
+
+    /// Publishes a microphone.
+    pub(crate) fn microphone(&mut self, client: usize) -> PublicationId {
+        let number = self.number();
+        let ssrc = 10_000 + number as u32 * 10;
+        let start = (self.dice.roll() % 500) as u16 + 1;
+        let encoding = Encoding::new(ssrc, None, 1, start);
+        let layers = vec![layer(&encoding, 0, 0)];
+        let interval = Duration::from_millis(20);
+        self.publish(client, number, true, vec![encoding], layers, interval)
+    }
+
+    fn publish(
+        &mut self,
+        client: usize,
+        number: u64,
+        is_audio: bool,
+        encodings: Vec<Encoding>,
+        layers: Vec<LayerParams>,
+        interval: Duration,
+    ) -> PublicationId {
+        let id = PublicationId(number);
+        let mid = format!("{number}");
+        let command = Command::Publish {
+            transport: self.clients[client].peer.id(),
+            publication: id,
+            params: Box::new(PublicationParams {
+                kind: kind(is_audio),
+                mid: Mid::from(&mid).expect("short"),
+                codecs: codecs(is_audio, true),
+                layers,
+            }),
+        };
+        self.clients[client].sources.push(Source {
+            publisher: number as u32,
+            mid,
+            is_audio,
+            encodings,
+            interval,
+            next: self.now,
+            level: 20,
+            is_redundant: false,
+            captured: 0,
+        });
+        self.publications.push((id, client, is_audio));
+        self.command(client, command);
+        id
+    }
+
+    /// Subscribes a client to a publication of the same room.
+    pub(crate) fn subscribe(
+        &mut self,
+        client: usize,
+        publication: PublicationId,
+    ) -> SubscriptionId {
+        self.subscribe_with(client, publication, true)
+    }
+
+    pub(crate) fn subscribe_with(
+        &mut self,
+        client: usize,
+        publication: PublicationId,
+        takes_red: bool,
+    ) -> SubscriptionId {
+        let is_audio = self
+            .publications
+            .iter()
+            .any(|(id, _, is_audio)| *id == publication && *is_audio);
+        let number = self.number();
+        let (ssrc, rtx_ssrc) = (2_000_000 + number as u32, 3_000_000 + number as u32);
+        let command = Command::Subscribe {
+            transport: self.clients[client].peer.id(),
+            subscription: SubscriptionId(number),
+            publication,
+            params: Box::new(SubscriptionParams {
+                mid: Mid::from(&format!("{number}")).expect("short"),
+                ssrc: Ssrc(ssrc),
+                rtx_ssrc: (!is_audio).then_some(Ssrc(rtx_ssrc)),
+                codecs: codecs(is_audio, takes_red),
+            }),
+        };
+        self.clients[client]
+            .sinks
+            .push(Sink::new(ssrc, rtx_ssrc, is_audio));
+        self.command(client, command);
+        SubscriptionId(number)
+    }
+
+    pub(crate) fn wish(&mut self, client: usize, subscription: SubscriptionId, wish: LayerWish) {
+        self.command(client, Command::SetWish { subscription, wish });
+    }
+
+    pub(crate) fn send_data(&mut self, client: usize, channel: DataChannel, payload: &[u8]) {
+        let command = Command::SendData {
+            transport: self.clients[client].peer.id(),
+            channel,
+            payload: Bytes::copy_from_slice(payload),
+        };
+        self.command(client, command);
+    }
+
+    /// Gives a command about the room of a client.
+    pub(crate) fn command(&mut self, client: usize, command: Command) {
+        let (shard, room) = (self.clients[client].shard, self.clients[client].room);
+        self.direct(shard, room, command);
+    }
+
+    pub(crate) fn direct(&mut self, shard: usize, room: RoomId, command: Command) {
+        let directive = Directive {
+            room,
+            epoch: Epoch(1),
+            command,
+        };
+        self.shards[shard].handle_command(self.now, directive);
+        self.poll_shard(shard);
+    }
+
+    /// Throws a datagram at a shard, from wherever a test likes.
+    pub(crate) fn inject(&mut self, shard: usize, from: SocketAddr, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        self.shards[shard].handle_datagram(self.now, from, &mut bytes);
+        self.poll_shard(shard);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.poll_all();
+        while let Some(at) = self.next_event().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.deliver();
+            for index in 0..self.clients.len() {
+                let is_due = self.clients[index]
+                    .next_timeout()
+                    .is_some_and(|t| t <= self.now);
+                if is_due {
+                    self.clients[index].handle_timeout(self.start, self.now);
+                }
+            }
+            for shard in &mut self.shards {
+                shard.handle_timeout(self.now);
+            }
+            self.poll_all();
+        }
+        self.now = end;
+    }
+
+    /// Runs until every client is connected.
+    pub(crate) fn connect(&mut self) {
+        for _ in 0..100 {
+            if self
+                .clients
+                .iter()
+                .all(|client| client.connected_at.is_some())
+            {
+                return;
+            }
+            self.run(Duration::from_millis(100));
+        }
+        panic!("ten seconds are enough to connect");
+    }
+
+    pub(crate) fn stats(&self, shard: usize) -> StatsSnapshot {
+        self.shards[shard].stats()
+    }
+
+    pub(crate) fn rejected(&self, shard: usize, reason: Reject) -> u64 {
+        self.stats(shard).rejected(reason)
+    }
+
+    pub(crate) fn happened(&self, mut is_it: impl FnMut(&EventKind) -> bool) -> bool {
+        self.events.iter().any(|(_, event)| is_it(&event.kind))
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        let clients = self.clients.iter().filter_map(SimClient::next_timeout);
+        let queued = self.queue.peek().map(|Reverse((at, _))| *at);
+        let shards = self.shards.iter().filter_map(Shard::next_timeout);
+        clients.chain(queued).chain(shards).min()
+    }
+
+    fn deliver(&mut self) {
+        while let Some(&Reverse((at, number))) = self.queue.peek() {
+            if at > self.now {
+                return;
+            }
+            self.queue.pop();
+            match self.under_way.remove(&number).expect("queued once") {
+                Delivery::ToShard(shard, from, mut bytes) => {
+                    self.shards[shard].handle_datagram(self.now, from, &mut bytes);
+                }
+                Delivery::ToClient(client, bytes) => {
+                    let client = &mut self.clients[client];
+                    if !client.is_closed {
+                        client.peer.handle_datagram(self.now, &bytes);
+                        client.drain(self.now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll_all(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.poll_shard(shard);
+        }
+        for index in 0..self.clients.len() {
+            while let Some((from, bytes)) = self.clients[index].peer.poll_transmit() {
+                let client = &mut self.clients[index];
+                let times = client.link.carry(&mut self.dice, &mut client.up);
+                let shard = client.shard;
+                for after in times {
+                    self.send(after, Delivery::ToShard(shard, from, bytes.clone()));
+                }
+            }
+        }
+    }
+
+    fn poll_shard(&mut self, shard: usize) {
+        let mut sent = Vec::new();
+        loop {
+            match self.shards[shard].poll_output(self.now) {
+                Output::Transmit(batch) => {
+                    sent.extend(batch.iter().map(|(to, bytes)| (to, bytes.to_vec())));
+                }
+                Output::Event(event) => self.events.push((self.now, event)),
+                Output::Timeout(_) => break,
+            }
+        }
+        for (to, bytes) in sent {
+            let found = self.clients.iter().position(|c| c.peer.address() == to);
+            let Some(index) = found else {
+                continue;
+            };
+            let client = &mut self.clients[index];
+            let times = client.link.carry(&mut self.dice, &mut client.down);
+            for after in times {
+                self.send(after, Delivery::ToClient(index, bytes.clone()));
+            }
+        }
+    }
+
+    fn send(&mut self, after: Duration, delivery: Delivery) {
+        let number = self.number();
+        self.queue.push(Reverse((self.now + after, number)));
+        self.under_way.insert(number, delivery);
+    }
+}
+
+/// How every simulated client numbers header extensions.
+pub(crate) fn extensions() -> ExtensionIds {
+    ExtensionIds {
+        mid: Some(source::EXT_MID),
+        rid: Some(source::EXT_RID),
+        repaired_rid: Some(source::EXT_REPAIRED_RID),
+        audio_level: Some(source::EXT_AUDIO_LEVEL),
+        transport_cc: Some(source::EXT_TRANSPORT_CC),
+        ..ExtensionIds::default()
+    }
+}
+
+fn kind(is_audio: bool) -> MediaKind {
+    if is_audio {
+        MediaKind::Audio
+    } else {
+        MediaKind::Video
+    }
+}
+
+pub(crate) fn codecs(is_audio: bool, has_red: bool) -> Vec<CodecParams> {
+    let codec = |codec, payload_type, rtx: Option<u8>, clock_rate| CodecParams {
+        codec,
+        payload_type: PayloadType(payload_type),
+        rtx_payload_type: rtx.map(PayloadType),
+        clock_rate,
+        h264: None,
+    };
+    if !is_audio {
+        return vec![codec(Codec::Vp8, VP8, Some(VP8_RTX), 90_000)];
+    }
+    let mut codecs = vec![codec(Codec::Opus, OPUS, None, 48_000)];
+    if has_red {
+        codecs.push(codec(Codec::Red, RED, None, 48_000));
+    }
+    codecs
+}
+
+fn layer(encoding: &Encoding, width: u32, height: u32) -> LayerParams {
+    LayerParams {
+        rid: encoding.rid.map(|rid| Rid::from(rid).expect("short")),
+        ssrc: None,
+        rtx_ssrc: None,
+        width,
+        height,
+        bitrate_max: Bitrate(0),
+    }
+}
