@@ -31,7 +31,7 @@ function crates() {
 function modules() {
   const lock = JSON.parse(readFileSync(`${root}web-client/package-lock.json`, 'utf8'));
   return Object.entries(lock.packages)
-    .filter(([path, it]) => path !== '' && !it.dev && !it.devOptional && !it.optional)
+    .filter(([path, it]) => path !== '' && !it.dev && !it.devOptional && !it.optional && !it.extraneous)
     .map(([path, it]) => {
       const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
       return { name, version: it.version, licence: it.license ?? 'see the package', home: `https://www.npmjs.com/package/${name}` };

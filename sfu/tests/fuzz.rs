@@ -9,6 +9,11 @@ use sfu::fuzz::{TARGETS, Target};
 
 const INPUTS: usize = 100_000;
 
+/// The committed seed, or another one that `make fuzz` gives.
+fn seed() -> u64 {
+    std::env::var("FUZZ_SEED").map_or(0x5eed, |seed| seed.parse().expect("a number"))
+}
+
 /// One input per line, in hexadecimal; a `#` begins a comment.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
@@ -60,7 +65,7 @@ fn run(name: &str, target: Target) {
             target(&input[..len]);
         }
     }
-    let mut random = StdRng::seed_from_u64(0x5eed);
+    let mut random = StdRng::seed_from_u64(seed());
     for at in 0..INPUTS {
         let mut input = if at % 4 == 0 {
             random_bytes(&mut random)
