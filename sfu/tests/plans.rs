@@ -9,14 +9,20 @@
 
 mod sim;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sfu::error::Reject;
+use sfu::id::TransportId;
 use sfu::media::LayerWish;
+use sfu::rtp::rtcp::feedback::{append_nack, append_pli};
 use sfu::shard::command::{Command, DataChannel};
 use sfu::shard::event::{DisconnectReason, EventKind};
+use sfu::unit::Ssrc;
 use sim::Sim;
 use sim::link::Link;
+use sim::peer::{Sctp, SimPeer};
+use sim::source::{EXT_MID, OPUS, packet};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -594,4 +600,204 @@ fn who_leaves_is_forgotten_whole() {
         (0, 0, 0, 0, 0),
         "nothing is left behind"
     );
+}
+
+#[test]
+fn hostile_datagrams_change_nothing_and_every_one_is_counted_by_its_reason() {
+    let mut sim = Sim::new(181, 1);
+    let room = sim.room(0);
+    let doctor = sim.join(0, room, Link::GOOD);
+    let specialist = sim.join(0, room, Link::GOOD);
+    let (camera, microphone) = (sim.camera(doctor, 3), sim.microphone(doctor));
+    sim.subscribe(specialist, camera);
+    sim.subscribe(specialist, microphone);
+    sim.connect();
+    sim.run(seconds(2));
+    let calm = sim.stats(0);
+    assert_eq!(
+        calm.rejects.iter().sum::<u64>(),
+        0,
+        "a good call has no rejects"
+    );
+
+    let attacker: SocketAddr = "203.0.113.66:666".parse().expect("an address");
+    let insider = sim.clients[doctor].peer.address();
+    let unknown_user = SimPeer::new(sim.now, TransportId(77_777), attacker, Sctp::None).check(true);
+    let mut forged = sim.clients[doctor].peer.check(true);
+    let last = forged.len() - 10; // within the integrity, before the fingerprint
+    forged[last] ^= 1;
+    let hello = SimPeer::client_hello(sim.now);
+    let media = |first: u8, len: usize| {
+        let mut packet = vec![0xa5; len];
+        packet[..2].copy_from_slice(&[first, 96]);
+        packet
+    };
+    let mut lying_extension = media(0x90, 60);
+    lying_extension[14..16].copy_from_slice(&[0xff, 0xff]);
+    let mut control = media(0x80, 60);
+    control[1] = 200;
+    let cases: Vec<(SocketAddr, Vec<u8>, Reject)> = vec![
+        (attacker, vec![70; 100], Reject::UnknownProtocol),
+        (attacker, Vec::new(), Reject::UnknownProtocol),
+        (attacker, vec![0; 19], Reject::StunMalformed),
+        (attacker, unknown_user, Reject::StunUnknownUser),
+        (attacker, forged, Reject::StunIntegrity),
+        (attacker, hello, Reject::SourceUnvalidated),
+        (attacker, media(0x80, 100), Reject::SourceUnvalidated),
+        (attacker, control.clone(), Reject::SourceUnvalidated),
+        (insider, media(0x80, 11), Reject::Length),
+        (insider, media(0x8f, 20), Reject::RtpMalformed),
+        (insider, lying_extension, Reject::RtpMalformed),
+        (insider, media(0x80, 100), Reject::SrtpAuthentication),
+        (insider, control, Reject::SrtpAuthentication),
+    ];
+    let mut expected = [0_u64; Reject::ALL.len()];
+    let (pictures, sounds) = {
+        let sinks = &sim.clients[specialist].sinks;
+        (sinks[0].shown.len(), sinks[1].shown.len())
+    };
+    for round in 0..100 {
+        for (from, bytes, reason) in &cases {
+            sim.inject(0, *from, bytes);
+            expected[*reason as usize] += 1;
+            let counted = sim.rejected(0, *reason);
+            assert_eq!(
+                counted, expected[*reason as usize],
+                "{reason:?} in round {round}"
+            );
+        }
+        // Everything that the doctor sent lately and that has arrived, once more.
+        let arrived = Duration::from_millis(100);
+        sim.run(arrived);
+        let replayed: Vec<_> = (sim.clients[doctor].recent.iter())
+            .filter(|d| (128..192).contains(&d[0]))
+            .take(10)
+            .cloned()
+            .collect();
+        for datagram in replayed {
+            sim.inject(0, insider, &datagram);
+            expected[Reject::SrtpReplay as usize] += 1;
+        }
+    }
+    assert_eq!(sim.stats(0).rejects, expected, "every drop is explained");
+    assert!(expected[Reject::SrtpReplay as usize] >= 900);
+    assert!(sim.astray.is_empty(), "nobody who is not here is answered");
+    let sinks = &sim.clients[specialist].sinks;
+    assert!(sinks[0].shown.len() - pictures > 295, "the picture goes on");
+    assert!(sinks[1].shown.len() - sounds > 495, "the voice goes on");
+    assert_eq!(sim.stats(0).transports, 2);
+}
+
+#[test]
+fn a_participant_that_lies_inside_its_own_keys_harms_nobody() {
+    let mut sim = Sim::new(191, 1);
+    let room = sim.room(0);
+    let liar = sim.join(0, room, Link::GOOD);
+    let doctor = sim.join(0, room, Link::GOOD);
+    let specialist = sim.join(0, room, Link::GOOD);
+    let camera = sim.camera(doctor, 3);
+    let microphone = sim.microphone(liar);
+    sim.microphone(liar);
+    sim.clients[liar].sources[1].encodings[0].is_stopped = true;
+    sim.subscribe(specialist, camera);
+    sim.subscribe(specialist, microphone);
+    sim.connect();
+    sim.run(seconds(2));
+    let before = sim.stats(0);
+    let mids = [0, 1].map(|n| sim.clients[liar].sources[n].mid.clone());
+    let [mid, silent_mid] = [mids[0].as_bytes(), mids[1].as_bytes()];
+    let shown = sim.clients[specialist].sinks[0].shown.len();
+    let from = sim.now;
+    for round in 0..200_u16 {
+        let ssrc = 7_000 + u32::from(round);
+        let extensions: [(u8, &[u8]); 1] = [(EXT_MID, silent_mid)];
+        let mut padded = packet((OPUS, false), round, 0, 4_000, &extensions, &[200]);
+        padded[0] |= 0x20;
+        let peer = &mut sim.clients[liar].peer;
+        peer.send_rtp(&padded);
+        // Of no publication, of somebody else's section, of a type that was not agreed, and each
+        // time from another source.
+        peer.send_rtp(&packet((OPUS, false), round, 0, ssrc, &[], b"sound"));
+        peer.send_rtp(&packet(
+            (OPUS, false),
+            round,
+            0,
+            5_000,
+            &[(EXT_MID, b"nope")],
+            b"sound",
+        ));
+        peer.send_rtp(&packet(
+            (99, false),
+            round,
+            0,
+            5_001,
+            &[(EXT_MID, mid)],
+            b"sound",
+        ));
+        // A second source for a section that has one.
+        peer.send_rtp(&packet(
+            (OPUS, false),
+            round,
+            0,
+            6_000,
+            &[(EXT_MID, mid)],
+            b"sound",
+        ));
+        // RTCP that is cut short, and requests about streams of others.
+        peer.send_rtcp(&[0x80, 201, 0, 9, 0, 0, 0, 1]);
+        let mut requests = Vec::new();
+        let sink = sim.clients[specialist].sinks[0].ssrc;
+        append_pli(&mut requests, Ssrc(1), Ssrc(sink));
+        append_nack(&mut requests, Ssrc(1), Ssrc(sink), [round, round + 1]);
+        sim.clients[liar].peer.send_rtcp(&requests);
+        sim.run(Duration::from_millis(20));
+    }
+    sim.run(Duration::from_millis(100));
+    let stats = sim.stats(0);
+    let more = |reason| stats.rejected(reason) - before.rejected(reason);
+    assert_eq!(more(Reject::RtpMalformed), 200);
+    assert_eq!(more(Reject::UnknownPayloadType), 200);
+    assert_eq!(more(Reject::RtcpMalformed), 200);
+    // SRTP itself stops to follow new sources at its bound.
+    let strangers = more(Reject::UnknownSource) + more(Reject::TooManySources);
+    assert_eq!(strangers, 600);
+    assert!(more(Reject::TooManySources) > 100);
+    assert_eq!(stats.packets_resent, before.packets_resent);
+    let asked = stats.keyframes_requested - before.keyframes_requested;
+    assert!(
+        asked <= 1,
+        "nobody asks for keyframes of what he is not sent: {asked}"
+    );
+    let sink = &sim.clients[specialist].sinks[0];
+    assert!(
+        sink.shown.len() - shown > 115,
+        "the doctor's picture goes on"
+    );
+    assert!(sink.longest_freeze(from, sim.now) < Duration::from_millis(150));
+}
+
+#[test]
+fn a_flood_of_requests_for_keyframes_reaches_the_publisher_twice_a_second() {
+    let mut sim = Sim::new(201, 1);
+    let room = sim.room(0);
+    let doctor = sim.join(0, room, Link::GOOD);
+    let camera = sim.camera(doctor, 1);
+    let watchers: Vec<_> = (0..5).map(|_| sim.join(0, room, Link::GOOD)).collect();
+    for &watcher in &watchers {
+        sim.subscribe(watcher, camera);
+    }
+    sim.connect();
+    sim.run(seconds(2));
+    let before = sim.clients[doctor].asked.keyframes;
+    for _ in 0..500 {
+        for &watcher in &watchers {
+            let mut request = Vec::new();
+            let ssrc = sim.clients[watcher].sinks[0].ssrc;
+            append_pli(&mut request, Ssrc(1), Ssrc(ssrc));
+            sim.clients[watcher].peer.send_rtcp(&request);
+        }
+        sim.run(Duration::from_millis(10));
+    }
+    let asked = sim.clients[doctor].asked.keyframes - before;
+    assert!((9..=11).contains(&asked), "{asked} in five seconds");
 }

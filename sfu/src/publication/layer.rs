@@ -214,6 +214,12 @@ impl Layer {
         is_silent
     }
 
+    /// Whether a packet has arrived so lately that another source cannot take its place.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.heard_at
+            .is_some_and(|at| now.saturating_duration_since(at) < SILENT_MIN)
+    }
+
     /// Binds the layer to a source. If it had another one its numbers start anew, which every
     /// subscription must be told. Returns whether that is so.
     pub fn bind(&mut self, source: Ssrc, pool: &mut SlabPool) -> bool {

@@ -88,15 +88,19 @@ impl Router {
         }
         let source = match self.peers[place].media.sources.get(&header.ssrc) {
             Some(source) => *source,
-            None => self.learn(place, header, &extensions)?,
+            None => self.learn(now, place, header, &extensions)?,
         };
         let packet = self.read(source, header, &extensions, seq, plain)?;
         self.deliver(now, source, &packet)
     }
 
     /// Finds out where an unknown source belongs from what its packet says.
+    ///
+    /// The replay window of a source that is replaced is kept: an old packet of it that somebody
+    /// replays must not pass for a new source.
     fn learn(
         &mut self,
+        now: Instant,
         place: usize,
         header: &Header,
         extensions: &Extensions,
@@ -125,13 +129,15 @@ impl Router {
             .publication
             .rank_of(rid)
             .ok_or(Reject::UnknownSource)?;
+        let layer = published.publication.layer(rank);
         let before = match is_repair {
-            true => published.publication.layer(rank).repair_source(),
-            false => published.publication.layer(rank).source(),
+            true => layer.repair_source(),
+            // One section, one source: whoever was heard just now is not replaced.
+            false if layer.is_fresh(now) => return Err(Reject::UnknownSource),
+            false => layer.source(),
         };
         if let Some(before) = before {
             peer.media.sources.remove(&before);
-            peer.transport.forget_source(before);
         }
         if peer.media.sources.len() >= self.limits.ssrcs_per_transport_max {
             return Err(Reject::TooManySources);

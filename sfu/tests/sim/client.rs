@@ -1,5 +1,6 @@
 //! One participant: a whole peer stack, what it sends and what it receives.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(crate) struct SimClient {
     pub(crate) is_closed: bool,
     /// The client's wall clock is off by this.
     pub(crate) clock_skew: u64,
+    /// The last datagrams that it sent, for those who replay them.
+    pub(crate) recent: VecDeque<Vec<u8>>,
     transport_cc: u16,
     next_tick: Instant,
     next_report: Instant,
@@ -76,9 +79,17 @@ impl SimClient {
             asked: Asked::default(),
             is_closed: false,
             clock_skew: number << 40,
+            recent: VecDeque::new(),
             transport_cc: 65_500,
             next_tick: now,
             next_report: now + REPORT_INTERVAL,
+        }
+    }
+
+    pub(crate) fn remember(&mut self, datagram: &[u8]) {
+        self.recent.push_back(datagram.to_vec());
+        if self.recent.len() > 50 {
+            self.recent.pop_front();
         }
     }
 

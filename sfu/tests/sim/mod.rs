@@ -59,6 +59,8 @@ pub(crate) struct Sim {
     pub(crate) shards: Vec<Shard>,
     pub(crate) clients: Vec<SimClient>,
     pub(crate) events: Vec<(Instant, Event)>,
+    /// What the server sent to addresses that no client has.
+    pub(crate) astray: Vec<(SocketAddr, Vec<u8>)>,
     seed: u64,
     dice: Dice,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -94,6 +96,7 @@ impl Sim {
             shards,
             clients: Vec::new(),
             events: Vec::new(),
+            astray: Vec::new(),
             seed,
             dice: Dice(seed),
             queue: BinaryHeap::new(),
@@ -357,6 +360,7 @@ impl Sim {
                 let client = &mut self.clients[index];
                 let times = client.link.carry(&mut self.dice, &mut client.up);
                 let shard = client.shard;
+                client.remember(&bytes);
                 for after in times {
                     self.send(after, Delivery::ToShard(shard, from, bytes.clone()));
                 }
@@ -378,6 +382,7 @@ impl Sim {
         for (to, bytes) in sent {
             let found = self.clients.iter().position(|c| c.peer.address() == to);
             let Some(index) = found else {
+                self.astray.push((to, bytes));
                 continue;
             };
             let client = &mut self.clients[index];
