@@ -1,0 +1,173 @@
+//! Nothing on a packet's way allocates: counted over a whole shard with real keys, from the
+//! datagram that comes in to the batch that goes out.
+#![allow(
+    unsafe_code,
+    reason = "a global allocator that counts has no safe form; it only forwards"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test chooses when virtual time begins"
+)]
+
+mod sim;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sfu::shard::{Output, Shard};
+use sim::Sim;
+use sim::link::Link;
+
+struct Counting;
+
+thread_local! {
+    static COUNTED: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+fn count() {
+    COUNTED.with(|counted| counted.set(counted.get().map(|n| n + 1)));
+}
+
+// SAFETY: every call is forwarded unchanged to the system's allocator, which keeps the contract.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the pointer came from `System` by the calls above, with this layout.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System` by the calls above, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many allocations this thread makes meanwhile.
+fn allocations(run: impl FnOnce()) -> usize {
+    COUNTED.with(|counted| counted.set(Some(0)));
+    run();
+    COUNTED.with(Cell::take).expect("it was being counted")
+}
+
+const RECEIVERS: usize = 20;
+
+/// A call of one camera in three sizes and one microphone with twenty receivers who want all of
+/// it, and the datagrams that its publisher will send from now on.
+struct Call {
+    sim: Sim,
+    from: SocketAddr,
+}
+
+impl Call {
+    fn new() -> Self {
+        let mut sim = Sim::new(7, 1);
+        let room = sim.room(0);
+        let doctor = sim.join(0, room, Link::GOOD);
+        let (camera, microphone) = (sim.camera(doctor, 3), sim.microphone(doctor));
+        for n in 0..RECEIVERS {
+            let receiver = sim.join(0, room, Link::GOOD);
+            let subscription = sim.subscribe(receiver, camera);
+            sim.subscribe(receiver, microphone);
+            let wish = sfu::media::LayerWish::Rank((n % 3) as u8);
+            sim.wish(receiver, subscription, wish);
+        }
+        sim.connect();
+        // Until histories are full and every buffer has its size.
+        sim.run(Duration::from_secs(8));
+        let from = sim.clients[doctor].peer.address();
+        Self { sim, from }
+    }
+
+    /// What the publisher sends within a span, by the time at which it does. The receivers' clients
+    /// do not take part: their feedback is counted in a test of its own.
+    fn record(&mut self, span: Duration) -> Vec<(Instant, Vec<u8>)> {
+        let (start, end) = (self.sim.start, self.sim.now + span);
+        let doctor = &mut self.sim.clients[0];
+        let mut recorded = Vec::new();
+        while let Some(at) = doctor.next_timeout().filter(|at| *at <= end) {
+            let now = at.max(self.sim.now);
+            doctor.handle_timeout(start, now);
+            while let Some((_, datagram)) = doctor.peer.poll_transmit() {
+                // Connectivity checks are no packets of media.
+                if datagram[0] >= 128 {
+                    recorded.push((now, datagram));
+                }
+            }
+        }
+        recorded
+    }
+}
+
+/// Hands recorded datagrams to the shard and takes all batches; returns how many left. Between
+/// them the shard does what is due, if `has_timers`.
+fn play(
+    shard: &mut Shard,
+    from: SocketAddr,
+    recorded: &mut [(Instant, Vec<u8>)],
+    has_timers: bool,
+) -> usize {
+    let mut sent = 0;
+    for (now, datagram) in recorded {
+        if has_timers {
+            shard.handle_timeout(*now);
+        }
+        shard.handle_datagram(*now, from, datagram);
+        loop {
+            match shard.poll_output(*now) {
+                Output::Transmit(batch) => sent += batch.datagrams.len(),
+                Output::Event(_) => {}
+                Output::Timeout(_) => break,
+            }
+        }
+    }
+    sent
+}
+
+/// Two seconds of 50 sounds and, by size, 30, 60 or 120 packets of picture for each receiver.
+/// Returns how many packets left and what was allocated for them.
+fn two_seconds(has_timers: bool) -> (usize, usize) {
+    let mut call = Call::new();
+    let mut recorded = call.record(Duration::from_secs(3));
+    // The first second brings whatever buffers are still growing to their size.
+    let first = call.sim.now + Duration::from_secs(1);
+    let split = recorded.partition_point(|(at, _)| *at < first);
+    let (before, during) = recorded.split_at_mut(split);
+    let shard = &mut call.sim.shards[0];
+    play(shard, call.from, before, has_timers);
+    let mut sent = 0;
+    let counted = allocations(|| sent = play(shard, call.from, during, has_timers));
+    let stats = shard.stats();
+    assert!(sent > RECEIVERS * 200, "{sent} packets were forwarded");
+    assert_eq!(stats.rejects.iter().sum::<u64>(), 0);
+    (sent, counted)
+}
+
+#[test]
+fn a_forwarded_packet_allocates_nothing() {
+    let (sent, counted) = two_seconds(false);
+    assert_eq!(counted, 0, "allocations for {sent} forwarded packets");
+}
+
+#[test]
+fn reports_and_feedback_allocate_nothing_either() {
+    let (_, counted) = two_seconds(true);
+    // What is left is the report of the counters, once a second, in a box.
+    assert!(counted <= 3, "{counted} allocations in two seconds");
+}
+
+#[test]
+fn the_counter_counts() {
+    let counted = allocations(|| drop(std::hint::black_box(vec![1, 2, 3])));
+    assert_eq!(counted, 1);
+}
