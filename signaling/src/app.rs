@@ -6,11 +6,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sfu::handle::{Events, Sfu};
-use sfu::shard::event::EventKind;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time;
@@ -20,22 +18,13 @@ use crate::config::SignalingConfig;
 use crate::error::ConfigError;
 use crate::http::listener::{self, Listener};
 use crate::http::{self, Front, tls};
-use crate::metrics::Metrics;
+pub use crate::registry::Media;
+use crate::registry::Registry;
 
 /// Clients have so long to take their goodbye; a supervisor kills after ten seconds or more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Stopping is rare; nobody needs to be woken for it.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-
-/// A running media plane, as the binary hands it over.
-pub struct Media {
-    /// Commands go down here.
-    pub sfu: Sfu,
-    /// Events come up here.
-    pub events: Events,
-    /// Bytes that one data channel message may have; clients are told.
-    pub data_message_bytes_max: usize,
-}
 
 /// Why the front door does not open.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +41,7 @@ pub enum StartError {
 pub struct App {
     front: Arc<Front>,
     tls: Option<TlsAcceptor>,
-    sfu: Sfu,
+    registry: Arc<Registry>,
     pump: JoinHandle<()>,
 }
 
@@ -68,12 +57,15 @@ impl App {
         config.check()?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let front = Arc::new(Front::new(config));
-        let pump = pump(media.events, Arc::clone(&front.metrics))?;
-        let sfu = media.sfu;
+        let (registry, pump) = Registry::start(media, &front.config, &front.metrics)?;
+        assert!(
+            front.registry.set(Arc::clone(&registry)).is_ok(),
+            "a front door that was just made has no rooms"
+        );
         Ok(Self {
             front,
             tls,
-            sfu,
+            registry,
             pump,
         })
     }
@@ -96,7 +88,7 @@ impl Bound {
         let App {
             front,
             tls,
-            sfu,
+            registry,
             pump,
         } = self.app;
         let router = http::router(Arc::clone(&front));
@@ -105,9 +97,10 @@ impl Bound {
             .run(stop)
             .await;
         front.set_ready(false);
+        registry.shut_down().await;
         drain(&front).await;
         // The workers say goodbye to their peers; the events end when they have.
-        sfu.stop();
+        registry.stop_media();
         let ended = tokio::task::spawn_blocking(move || pump.join()).await;
         if !matches!(ended, Ok(Ok(()))) {
             tracing::error!("the media plane's events failed");
@@ -121,18 +114,4 @@ async fn drain(front: &Front) {
     while front.addresses.connections() > 0 && Instant::now() < deadline {
         time::sleep(DRAIN_POLL).await;
     }
-}
-
-/// Carries what the media plane counts over to the metrics, until it has stopped.
-fn pump(events: Events, metrics: Arc<Metrics>) -> io::Result<JoinHandle<()>> {
-    let carry = move || {
-        while let Some((worker, event)) = events.recv() {
-            if let EventKind::Stats { snapshot } = event.kind {
-                metrics.keep(worker, *snapshot);
-            }
-        }
-    };
-    thread::Builder::new()
-        .name("media-events".to_owned())
-        .spawn(carry)
 }

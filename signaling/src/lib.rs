@@ -12,9 +12,15 @@ pub mod config;
 pub mod error;
 pub mod limits;
 pub mod metrics;
+pub mod placement;
 pub mod sdp;
 pub mod token;
 pub mod wire;
+
+pub mod room;
+
+pub mod registry;
+pub mod session;
 
 pub mod http;
 

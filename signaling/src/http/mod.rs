@@ -5,8 +5,8 @@
 //! browsers carry the token in it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
@@ -18,6 +18,7 @@ use axum::routing::get;
 use crate::config::SignalingConfig;
 use crate::limits::{AddressLimits, ConnectionSlot};
 use crate::metrics::{Count, Metrics};
+use crate::registry::Registry;
 use crate::token::Keyring;
 
 pub mod assets;
@@ -29,13 +30,15 @@ pub mod tls;
 /// What every handler of the front door shares.
 pub struct Front {
     /// The configuration.
-    pub config: SignalingConfig,
+    pub config: Arc<SignalingConfig>,
     /// The keys that tokens are checked with.
-    pub keyring: Keyring,
+    pub keyring: Arc<Keyring>,
     /// The books on addresses.
     pub addresses: AddressLimits,
     /// The numbers.
     pub metrics: Arc<Metrics>,
+    /// The rooms, once the media plane runs.
+    pub registry: OnceLock<Arc<Registry>>,
     /// The web client.
     pub assets: assets::Assets,
     is_ready: AtomicBool,
@@ -54,12 +57,13 @@ impl Front {
     /// Handlers' shared state for a checked configuration.
     pub fn new(config: SignalingConfig) -> Self {
         Self {
-            keyring: Keyring::new(&config.keys, &config.limits),
+            keyring: Arc::new(Keyring::new(&config.keys, &config.limits)),
             addresses: AddressLimits::new(&config.limits),
             metrics: Arc::default(),
+            registry: OnceLock::new(),
             assets: assets::Assets::embedded(),
             is_ready: AtomicBool::new(false),
-            config,
+            config: Arc::new(config),
         }
     }
 

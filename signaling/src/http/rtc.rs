@@ -1,13 +1,19 @@
-//! `/rtc/validate` and `/rtc/v1/validate`: may this token join, asked before or after an upgrade.
+//! Joining: the upgrade at `/rtc/v1`, and `/rtc/validate` and `/rtc/v1/validate`, which say whether
+//! a token may join.
 //!
-//! Browsers see no status of a failed upgrade, so the SDKs ask here and show the answer's sentence.
-//! A page of any origin may ask: whoever holds a token may use it, and there are no cookies.
+//! Every refusal has its status before the connection is upgraded. Browsers see no status of a failed
+//! upgrade, so the SDKs ask the second address and show its sentence. A page of any origin may ask:
+//! whoever holds a token may use it, and there are no cookies. The older protocol with two
+//! connections is not spoken: its address answers as if it were not there.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
 use serde::Deserialize;
@@ -16,6 +22,12 @@ use tower_http::cors::{Any, CorsLayer};
 use super::{Caller, Front};
 use crate::error::ApiError;
 use crate::metrics::Count;
+use crate::session::negotiate::{hello, read_join_request};
+#[cfg(feature = "test-modes")]
+use crate::session::scripted;
+use crate::session::{Session, send_away};
+#[cfg(feature = "test-modes")]
+use crate::token::Grants;
 use crate::token::{TokenError, Verified};
 
 /// The addresses under `/rtc`.
@@ -28,6 +40,8 @@ pub(super) fn routes() -> Router<Arc<Front>> {
         .route("/rtc/validate", get(validate))
         .route("/rtc/v1/validate", get(validate))
         .layer(cors)
+        .route("/rtc/v1", get(join))
+        .route("/rtc", get(older))
 }
 
 /// What a join is asked with; everything else in the query is for the session.
@@ -35,6 +49,93 @@ pub(super) fn routes() -> Router<Arc<Front>> {
 struct Asked {
     access_token: Option<String>,
     room: Option<String>,
+    join_request: Option<String>,
+}
+
+/// The way of a join: everything is checked, the room has said yes, then the connection is upgraded.
+async fn join(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(|_| ApiError::NotFound)?;
+    let bytes_max = front.config.limits.signal_message_bytes_max;
+    let upgrade = upgrade
+        .max_message_size(bytes_max)
+        .max_frame_size(bytes_max);
+    match seat(&front, &caller, &asked, &headers).await {
+        Ok(place) => Ok(upgrade.on_upgrade(move |socket| async move {
+            let _on_the_books = caller;
+            match place {
+                Place::Taken(session) => session.run(socket).await,
+                Place::Lost => send_away(socket, &front.config.limits).await,
+                #[cfg(feature = "test-modes")]
+                Place::Scripted(script, grants, is_reconnect) => {
+                    script.run(socket, *grants, is_reconnect).await;
+                }
+            }
+        })),
+        Err(error) => {
+            front.metrics.count(Count::JoinsRefused);
+            Err(error)
+        }
+    }
+}
+
+/// What a caller who may come in gets.
+enum Place {
+    /// A seat in its room.
+    Taken(Box<Session>),
+    /// It wants an old seat back, and there is none.
+    Lost,
+    /// A session by script.
+    #[cfg(feature = "test-modes")]
+    Scripted(scripted::Script, Box<Grants>, bool),
+}
+
+/// Finds the caller a place in its room.
+async fn seat(
+    front: &Front,
+    caller: &Caller,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Place, ApiError> {
+    let verified = admit(front, caller, asked, headers)?;
+    let registry = front.registry.get().ok_or(ApiError::ShuttingDown)?;
+    if !front.is_ready() {
+        return Err(ApiError::ShuttingDown);
+    }
+    let text = asked.join_request.as_deref();
+    let text = text.ok_or(ApiError::BadRequest("there is no join request"))?;
+    let limits = &front.config.limits;
+    let request = read_join_request(text, limits)?;
+    #[cfg(feature = "test-modes")]
+    if let Some(script) = scripted::script(&verified.grants) {
+        let grants = Box::new(verified.grants);
+        return Ok(Place::Scripted(script, grants, request.reconnect));
+    }
+    if request.reconnect {
+        return Ok(Place::Lost);
+    }
+    let room = verified
+        .grants
+        .room_to_join(asked.room.as_deref())?
+        .to_owned();
+    let hello = hello(verified.grants.clone(), request, limits)?;
+    let seat = registry.join(&room, hello).await?;
+    Ok(Place::Taken(Box::new(Session {
+        config: Arc::clone(&front.config),
+        keyring: Arc::clone(&front.keyring),
+        metrics: Arc::clone(&front.metrics),
+        verified,
+        seat,
+    })))
+}
+
+async fn older() -> ApiError {
+    ApiError::NotFound
 }
 
 async fn validate(
@@ -63,6 +164,10 @@ fn admit(
         .ok_or(TokenError::Missing)?;
     let verified = front.keyring.verify(token)?;
     verified.grants.room_to_join(asked.room.as_deref())?;
+    #[cfg(feature = "test-modes")]
+    if let Some(script) = scripted::script(&verified.grants) {
+        script.check()?;
+    }
     Ok(verified)
 }
 

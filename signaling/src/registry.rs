@@ -1,0 +1,305 @@
+//! Which rooms there are: name to inbox, and the way of the media plane's events to them.
+//!
+//! A room is made when its first participant comes and takes itself out when it is over. Both maps
+//! only find things; what a room does is its own affair. One thread carries the media plane's events
+//! over to the rooms' inboxes and never waits for a room.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use sfu::handle::{Events, Sfu};
+use sfu::id::{RoomId, WorkerId};
+use sfu::shard::command::{Command, DataChannel, Directive};
+use sfu::shard::event::{Event, EventKind};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::SignalingConfig;
+use crate::error::ApiError;
+use crate::metrics::{Count, Metrics};
+use crate::placement::{Placement, place};
+use crate::room::actor::{Actor, Input, JoinRefusal};
+use crate::room::outlet::Outlet;
+use crate::room::participant::{Hello, ParticipantKey};
+use crate::room::requests::Request;
+use crate::room::{Room, Setup, sid};
+use crate::wire::proto;
+
+/// A room that ends while somebody knocks is made anew; that this happens so often to one caller
+/// means that something else is wrong.
+const JOIN_ATTEMPTS_MAX: usize = 5;
+
+/// A running media plane, as the binary hands it over.
+pub struct Media {
+    /// Commands go down here.
+    pub sfu: Sfu,
+    /// Events come up here.
+    pub events: Events,
+    /// Bytes that one data channel message may have; clients are told.
+    pub data_message_bytes_max: usize,
+}
+
+/// All rooms of this server.
+pub struct Registry {
+    sfu: Arc<Sfu>,
+    setups: Vec<Arc<Setup>>,
+    metrics: Arc<Metrics>,
+    rooms: DashMap<String, Handle>,
+    inboxes: DashMap<RoomId, mpsc::Sender<Input>>,
+    /// Rooms on each worker.
+    load: Vec<AtomicUsize>,
+    is_closing: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Handle {
+    id: RoomId,
+    inbox: mpsc::Sender<Input>,
+}
+
+/// A participant's place in its room. Dropping it without a goodbye says that the socket broke.
+pub struct Seat {
+    key: ParticipantKey,
+    inbox: mpsc::Sender<Input>,
+    /// What is to be written to its socket.
+    pub outlet: Outlet,
+}
+
+impl Registry {
+    /// No rooms yet; events of the media plane are carried to those that come, by a thread that ends
+    /// with the media plane.
+    pub fn start(
+        media: Media,
+        config: &SignalingConfig,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
+        let Media { sfu, events, .. } = media;
+        let workers = 0..sfu.workers();
+        let setup = |worker: usize| Setup {
+            rooms: config.rooms.clone(),
+            limits: config.limits.clone(),
+            candidates: sfu.addresses(WorkerId(worker as u16)),
+            fingerprint: sfu.fingerprint(),
+            message_size_max: media.data_message_bytes_max,
+        };
+        let registry = Arc::new(Self {
+            setups: workers
+                .clone()
+                .map(|worker| Arc::new(setup(worker)))
+                .collect(),
+            load: workers.map(|_| AtomicUsize::new(0)).collect(),
+            sfu: Arc::new(sfu),
+            metrics: Arc::clone(metrics),
+            rooms: DashMap::new(),
+            inboxes: DashMap::new(),
+            is_closing: AtomicBool::new(false),
+        });
+        let carrier = Arc::clone(&registry);
+        let carry = move || {
+            while let Some((worker, event)) = events.recv() {
+                carrier.carry(worker, event);
+            }
+        };
+        let pump = thread::Builder::new().name("media-events".to_owned());
+        Ok((registry, pump.spawn(carry)?))
+    }
+
+    /// Lets somebody into a room, which is made if need be and allowed.
+    pub async fn join(self: &Arc<Self>, name: &str, hello: Hello) -> Result<Seat, ApiError> {
+        let outlet = hello.outlet.clone();
+        let mut hello = Box::new(hello);
+        for _ in 0..JOIN_ATTEMPTS_MAX {
+            let handle = self.find_or_open(name)?;
+            let (reply, joined) = oneshot::channel();
+            let sent = handle.inbox.send(Input::Join(hello, reply)).await;
+            let joined = match sent {
+                Ok(()) => joined.await.map_err(|_| ApiError::Internal)?,
+                Err(mpsc::error::SendError(Input::Join(hello, _))) => {
+                    Err(JoinRefusal::RoomEnded(hello))
+                }
+                Err(_) => return Err(ApiError::Internal),
+            };
+            match joined {
+                Ok(key) => {
+                    let inbox = handle.inbox;
+                    return Ok(Seat { key, inbox, outlet });
+                }
+                Err(JoinRefusal::Refused(error)) => return Err(error),
+                Err(JoinRefusal::RoomEnded(back)) => {
+                    self.forget(name, handle.id);
+                    hello = back;
+                }
+            }
+        }
+        Err(ApiError::Internal)
+    }
+
+    fn find_or_open(self: &Arc<Self>, name: &str) -> Result<Handle, ApiError> {
+        if self.is_closing.load(Ordering::Acquire) {
+            return Err(ApiError::ShuttingDown);
+        }
+        if let Some(handle) = self.rooms.get(name) {
+            return Ok(handle.clone());
+        }
+        let setup = &self.setups[0];
+        if !setup.rooms.auto_create {
+            return Err(ApiError::RoomNotFound);
+        }
+        if self.rooms.len() >= setup.limits.rooms_max {
+            return Err(ApiError::Full("rooms_max"));
+        }
+        match self.rooms.entry(name.to_owned()) {
+            Entry::Occupied(entry) => Ok(entry.get().clone()),
+            Entry::Vacant(entry) => {
+                let handle = self.open(name);
+                entry.insert(handle.clone());
+                Ok(handle)
+            }
+        }
+    }
+
+    fn open(self: &Arc<Self>, name: &str) -> Handle {
+        let load: Vec<usize> = self
+            .load
+            .iter()
+            .map(|n| n.load(Ordering::Relaxed))
+            .collect();
+        let busy: Vec<f32> = (0..load.len())
+            .map(|worker| self.sfu.busy(WorkerId(worker as u16)))
+            .collect();
+        let placement = place(&busy, &load);
+        let worker = usize::from(placement.worker.0);
+        let setup = Arc::clone(&self.setups[worker]);
+        let id = RoomId(sid::next_number());
+        let (inbox, receiver) = mpsc::channel(setup.limits.room_inbox_max);
+        self.load[worker].fetch_add(1, Ordering::Relaxed);
+        self.inboxes.insert(id, inbox.clone());
+        let actor = Actor {
+            room: Room::new(Instant::now(), id, name.to_owned(), setup),
+            placement,
+            sfu: Arc::clone(&self.sfu),
+            metrics: Arc::clone(&self.metrics),
+            inbox: receiver,
+        };
+        let registry = Arc::clone(self);
+        let name = name.to_owned();
+        tokio::spawn(async move { registry.keep(&name, id, placement, actor).await });
+        Handle { id, inbox }
+    }
+
+    /// Stays with a room until it is over. A bug that ends it early ends it in the media plane too,
+    /// and no other room.
+    async fn keep(&self, name: &str, id: RoomId, placement: Placement, actor: Actor) {
+        if tokio::spawn(actor.run()).await.is_err() {
+            tracing::error!(room = %id, "a room failed");
+            let directive = Directive {
+                room: id,
+                epoch: placement.epoch,
+                command: Command::CloseRoom,
+            };
+            if self.sfu.send(placement.worker, directive).is_err() {
+                tracing::error!(room = %id, "a room stays behind in the media plane");
+            }
+        }
+        self.forget(name, id);
+        self.inboxes.remove(&id);
+        self.load[usize::from(placement.worker.0)].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn forget(&self, name: &str, id: RoomId) {
+        self.rooms.remove_if(name, |_, handle| handle.id == id);
+    }
+
+    /// Brings one event where it belongs.
+    fn carry(&self, worker: WorkerId, event: Event) {
+        match event.kind {
+            EventKind::Stats { snapshot } => self.metrics.keep(worker, *snapshot),
+            kind => {
+                if matches!(kind, EventKind::Refused { .. }) {
+                    self.metrics.count(Count::CommandsRefused);
+                }
+                let inbox = event.room.and_then(|room| self.inboxes.get(&room));
+                if let Some(inbox) = inbox {
+                    deliver(&inbox, kind);
+                }
+            }
+        }
+    }
+
+    /// Tells everybody to go, and takes nobody in any more.
+    pub async fn shut_down(&self) {
+        self.is_closing.store(true, Ordering::Release);
+        let inboxes: Vec<_> = self
+            .inboxes
+            .iter()
+            .map(|entry| entry.value().clone())
+            .collect();
+        for inbox in inboxes {
+            // A room that is over needs no telling.
+            let _ = inbox.send(Input::ShutDown).await;
+        }
+    }
+
+    /// Stops the media plane; clients are told by its farewell.
+    pub fn stop_media(&self) {
+        self.sfu.stop();
+    }
+
+    /// How many rooms there are.
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Whether there is no room.
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+}
+
+/// Puts an event into an inbox. A quarter of the inbox is kept free of data messages, so that what
+/// else happens always finds a place; whoever sends more reliable data than the room can take is
+/// taken out.
+fn deliver(inbox: &mpsc::Sender<Input>, kind: EventKind) {
+    let is_crowded = inbox.capacity() < inbox.max_capacity() / 4;
+    let input = match kind {
+        EventKind::Data {
+            channel: DataChannel::Lossy,
+            ..
+        } if is_crowded => return,
+        EventKind::Data { transport, .. } if is_crowded => Input::Flooded(transport),
+        kind => Input::Event(kind),
+    };
+    if let Err(TrySendError::Full(_)) = inbox.try_send(input) {
+        tracing::error!("a room does not keep up with its events");
+    }
+}
+
+impl Seat {
+    /// Asks the room for something. Says no once the room is over.
+    pub async fn ask(&self, request: Request) -> bool {
+        let input = Input::Request(self.key, request);
+        self.inbox.send(input).await.is_ok()
+    }
+
+    /// Says goodbye.
+    pub async fn leave(&self) -> bool {
+        let leave = proto::signal_request::Message::Leave(proto::LeaveRequest::default());
+        self.ask(Request::Signal(Box::new(leave))).await
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let input = Input::Lost(self.key);
+        if let Err(TrySendError::Full(input)) = self.inbox.try_send(input) {
+            let inbox = self.inbox.clone();
+            // A room that is over needs no telling.
+            tokio::spawn(async move { inbox.send(input).await });
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! One WebSocket's life: requests in, responses out, until either side has had enough.
+//!
+//! Two loops share the socket. One reads: it bounds how much a client may say, answers pings,
+//! reads offers, and hands the rest to the room. One writes what the room has put into the outlet.
+//! Neither waits for the other, so a client that does not read cannot keep us from noticing that it
+//! left. What requests mean is the room's affair.
+
+pub mod negotiate;
+#[cfg(feature = "test-modes")]
+pub mod scripted;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::config::SignalingConfig;
+use crate::metrics::{Count, Metrics};
+use crate::registry::Seat;
+use crate::room::outlet::{End, Item, Outlet};
+use crate::room::requests::Request;
+use crate::token::{Keyring, Verified};
+use crate::wire::proto::signal_request::Message as Asked;
+use crate::wire::proto::signal_response::Message;
+use crate::wire::proto::{DisconnectReason, Pong, SignalResponse};
+use crate::wire::{Encoding, decode_request, encode_response};
+
+/// How often we ask a client's socket for a sign of life, beyond what the protocol does.
+const SOCKET_PING_INTERVAL: Duration = Duration::from_secs(10);
+/// A socket that takes nothing for so long is as good as gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A good token is handed out so often, so that a client can always come back.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+/// How long a token handed out so is good for.
+const REFRESH_TTL: Duration = Duration::from_secs(600);
+/// Bursts of so many seconds' worth of messages are taken.
+const BURST_S: f64 = 10.0;
+
+/// One participant's session.
+pub struct Session {
+    /// The bounds.
+    pub config: Arc<SignalingConfig>,
+    /// Signs fresh tokens.
+    pub keyring: Arc<Keyring>,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// Who it is, for refreshing the token.
+    pub verified: Verified,
+    /// Its place in the room.
+    pub seat: Seat,
+}
+
+/// Why a session's reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// The client is gone, or was told to go.
+    Gone,
+    /// The client says too much.
+    Flood,
+    /// The client was silent for too long.
+    Silence,
+}
+
+impl Session {
+    /// Speaks with a client until one side ends it.
+    pub async fn run(self: Box<Self>, socket: WebSocket) {
+        self.metrics.count(Count::Sessions);
+        let (sink, stream) = socket.split();
+        let writer = Writer {
+            sink,
+            outlet: self.seat.outlet.clone(),
+            metrics: Arc::clone(&self.metrics),
+            is_json: Arc::default(),
+        };
+        let is_json = Arc::clone(&writer.is_json);
+        let mut reader = Reader {
+            session: &self,
+            is_json,
+            allowance: Allowance::new(self.config.limits.signal_messages_per_second_max),
+        };
+        let mut writing = tokio::spawn(writer.run());
+        let over = tokio::select! {
+            over = reader.run(stream) => over,
+            _ = &mut writing => return,
+        };
+        if over != Over::Gone {
+            self.metrics.count(Count::SessionsLimited);
+            self.seat.outlet.send(Message::Leave(crate::room::leave(
+                DisconnectReason::UnknownReason,
+                crate::wire::proto::leave_request::Action::Disconnect,
+            )));
+            self.seat.leave().await;
+        }
+        // What the room still has to say is written unless the socket is broken, and then the
+        // writer finds out soon enough.
+        self.seat.outlet.end();
+        if timeout(WRITE_TIMEOUT, &mut writing).await.is_err() {
+            writing.abort();
+        }
+    }
+}
+
+struct Reader<'a> {
+    session: &'a Session,
+    is_json: Arc<AtomicBool>,
+    allowance: Allowance,
+}
+
+impl Reader<'_> {
+    async fn run(&mut self, mut stream: SplitStream<WebSocket>) -> Over {
+        let config = &self.session.config;
+        // A live client answers our socket pings even if it has nothing to say.
+        let patience = config.rooms.ping_timeout + SOCKET_PING_INTERVAL;
+        let mut refresh = interval(REFRESH_INTERVAL);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        refresh.reset(); // the first tick would come at once
+        loop {
+            let frame = tokio::select! {
+                frame = timeout(patience, stream.next()) => frame,
+                _ = refresh.tick() => {
+                    self.refresh_token();
+                    continue;
+                }
+            };
+            let frame = match frame {
+                Err(_) => return Over::Silence,
+                Ok(None | Some(Err(_)) | Some(Ok(Frame::Close(_)))) => return Over::Gone,
+                Ok(Some(Ok(frame))) => frame,
+            };
+            if !self.allowance.take(Instant::now()) {
+                return Over::Flood;
+            }
+            if !self.handle(&frame, config).await {
+                return Over::Gone;
+            }
+        }
+    }
+
+    /// Does what a frame asks for. Says whether the session goes on.
+    async fn handle(&self, frame: &Frame, config: &SignalingConfig) -> bool {
+        let metrics = &self.session.metrics;
+        let request = match decode_request(frame) {
+            Ok(Some((request, encoding))) => {
+                self.is_json
+                    .store(encoding == Encoding::Json, Ordering::Relaxed);
+                metrics.count(Count::MessagesIn);
+                request
+            }
+            Ok(None) => return true,
+            Err(_) => {
+                metrics.count(Count::MessagesMalformed);
+                return true;
+            }
+        };
+        let outlet = &self.session.seat.outlet;
+        match request.message {
+            // A kind of request that is newer than we are.
+            None => true,
+            Some(Asked::Ping(_)) => {
+                outlet.send(Message::Pong(unix_millis()));
+                true
+            }
+            Some(Asked::PingReq(ping)) => {
+                outlet.send(Message::PongResp(Pong {
+                    last_ping_timestamp: ping.timestamp,
+                    timestamp: unix_millis(),
+                }));
+                true
+            }
+            Some(Asked::Offer(offer)) => {
+                let request = negotiate::read(&offer, &config.limits);
+                self.session.seat.ask(request).await
+            }
+            Some(asked) => {
+                let request = Request::Signal(Box::new(asked));
+                self.session.seat.ask(request).await
+            }
+        }
+    }
+
+    fn refresh_token(&self) {
+        let Verified { key, grants, .. } = &self.session.verified;
+        match self.session.keyring.mint(key, grants, REFRESH_TTL) {
+            Ok(token) => self.session.seat.outlet.send(Message::RefreshToken(token)),
+            Err(error) => tracing::error!(%error, "cannot refresh a token"),
+        }
+    }
+}
+
+struct Writer {
+    sink: SplitSink<WebSocket, Frame>,
+    outlet: Outlet,
+    metrics: Arc<Metrics>,
+    is_json: Arc<AtomicBool>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let mut ping = interval(SOCKET_PING_INTERVAL);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ping.reset(); // the first tick would come at once
+        loop {
+            let frame = tokio::select! {
+                item = self.outlet.next() => match item {
+                    Item::Message(response) => self.frame(&response),
+                    Item::End(end) => return self.close(end).await,
+                },
+                _ = ping.tick() => Frame::Ping(Default::default()),
+            };
+            if !self.write(frame).await {
+                return;
+            }
+        }
+    }
+
+    fn frame(&self, response: &SignalResponse) -> Frame {
+        self.metrics.count(Count::MessagesOut);
+        let encoding = match self.is_json.load(Ordering::Relaxed) {
+            true => Encoding::Json,
+            false => Encoding::Binary,
+        };
+        encode_response(response, encoding)
+    }
+
+    async fn write(&mut self, frame: Frame) -> bool {
+        matches!(
+            timeout(WRITE_TIMEOUT, self.sink.send(frame)).await,
+            Ok(Ok(()))
+        )
+    }
+
+    async fn close(mut self, end: End) {
+        let (code, reason) = match end {
+            End::Left => (close_code::NORMAL, ""),
+            End::Overflow => {
+                self.metrics.count(Count::SessionsLimited);
+                (close_code::POLICY, "messages were not read")
+            }
+        };
+        // A client that is gone needs no goodbye.
+        let _ = self
+            .write(Frame::Close(Some(CloseFrame {
+                code,
+                reason: reason.into(),
+            })))
+            .await;
+        let _ = timeout(WRITE_TIMEOUT, self.sink.close()).await;
+    }
+}
+
+/// How many messages a client may still send.
+struct Allowance {
+    per_second: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new(per_second: u32) -> Self {
+        let per_second = f64::from(per_second);
+        Self {
+            per_second,
+            left: per_second * BURST_S,
+            at: Instant::now(),
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let fresh = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+        self.left = (self.left + fresh).min(self.per_second * BURST_S) - 1.0;
+        self.at = now;
+        self.left >= 0.0
+    }
+}
+
+fn unix_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_millis() as i64
+}
+
+/// Tells a client that the session it asks for is not here, so that it joins anew.
+pub async fn send_away(socket: WebSocket, limits: &crate::config::Limits) {
+    let outlet = Outlet::new(limits.outgoing_queue_bytes_max);
+    outlet.send(Message::Leave(crate::room::leave(
+        DisconnectReason::StateMismatch,
+        crate::wire::proto::leave_request::Action::Reconnect,
+    )));
+    outlet.end();
+    let (mut sink, _) = socket.split();
+    while let Some(Item::Message(response)) = outlet.try_next() {
+        let frame = encode_response(&response, Encoding::Binary);
+        // Whoever does not wait for the answer does not need it.
+        let _ = timeout(WRITE_TIMEOUT, sink.send(frame)).await;
+    }
+    let _ = timeout(WRITE_TIMEOUT, sink.close()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_taken_and_a_flood_is_not() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(10);
+        assert!((0..100).all(|_| allowance.take(start)));
+        assert!(!allowance.take(start));
+        let mut allowance = Allowance::new(10);
+        for i in 0..1_000 {
+            assert!(allowance.take(start + Duration::from_millis(100 * i)));
+        }
+    }
+}
