@@ -1,7 +1,7 @@
 //! What the control plane may tell a shard: the whole downward half of its interface.
 //!
 //! A command needs no answer. One that cannot be carried out (an unknown id, a limit, an old
-//! epoch) is refused by an [`Event::Refused`](super::event::Event::Refused) and changes nothing.
+//! epoch) is refused by an [`EventKind::Refused`](super::event::EventKind::Refused) and changes nothing.
 
 use bytes::Bytes;
 

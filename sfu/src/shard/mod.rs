@@ -4,8 +4,8 @@
 //! polled until it says [`Output::Timeout`]. During the turn packets are only decided on and
 //! queued; polling flushes the queues receiver by receiver, so that a receiver's packets lie side
 //! by side in the batch and its keys are loaded once. The shard itself only conducts: whose
-//! datagram it is says [`demux`], where media goes [`router`], RTCP [`reports`], commands
-//! [`control`].
+//! datagram it is says `demux`, where media goes `router`, RTCP `reports`, commands
+//! `control`.
 
 pub mod command;
 mod control;
