@@ -460,6 +460,54 @@ fn handshakes_from_elsewhere_change_nothing() {
 }
 
 #[test]
+fn plaintext_in_the_peers_name_does_not_end_a_connection() {
+    let mut link = Link::connected(Sctp::Active);
+    let record = |kind: u8, payload: &[u8]| {
+        let mut record = vec![
+            kind,
+            0xfe,
+            0xfd,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            99,
+            0,
+            payload.len() as u8,
+        ];
+        record.extend_from_slice(payload);
+        record
+    };
+    // Fatal alerts, a goodbye, a new handshake, a cipher change, data, and nonsense.
+    let forged = [
+        record(21, &[2, 40]),
+        record(21, &[1, 0]),
+        SimPeer::client_hello(link.now),
+        record(20, &[1]),
+        record(23, b"data"),
+        record(22, &[0xff; 40]),
+        vec![22; 100],
+        vec![20],
+    ];
+    for datagram in &forged {
+        link.deliver(address(HOME), datagram);
+        link.run(Duration::from_millis(10));
+    }
+    assert!(link.peer.send_data(link.now, "_reliable", b"still here"));
+    link.run(Duration::from_secs(10));
+    assert_eq!(link.closed(), None);
+    assert_eq!(link.heard(DataChannel::Reliable), [b"still here"]);
+    assert_eq!(
+        link.rejects,
+        [Reject::Dtls; 2],
+        "what is no record is counted"
+    );
+}
+
+#[test]
 fn media_before_the_handshake_has_no_keys() {
     let mut link = Link::new(Sctp::None);
     let mut datagram = packet(1);

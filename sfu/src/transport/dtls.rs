@@ -89,6 +89,9 @@ const FLIGHT_RETRIES: usize = 7;
 /// The largest record (RFC 6347 section 4.1) with its overhead.
 const RECORD_MAX: usize = (1 << 14) + 256;
 
+/// Kind, version, epoch, number, length.
+const RECORD_HEADER_LEN: usize = 13;
+
 /// What comes out of a handshake and of a connection.
 pub(super) enum DtlsOutput {
     /// To be sent to the peer.
@@ -140,7 +143,7 @@ impl Dtls {
 
     /// Takes a datagram from a validated source.
     pub(super) fn handle_packet(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Reject> {
-        if self.is_closed {
+        if self.is_closed || !is_made_of_records(datagram) {
             return Err(Reject::Dtls);
         }
         let result = self
@@ -148,7 +151,7 @@ impl Dtls {
             .handle_timeout(now)
             .and_then(|()| self.inner.handle_packet(datagram));
         self.drain();
-        // What merely does not parse is dropped inside and has no error.
+        // What merely does not fit is dropped inside and has no error.
         result.map_err(|_| {
             self.fail();
             Reject::Dtls
@@ -257,6 +260,23 @@ impl Dtls {
     }
 }
 
+/// Whether the lengths of all records are true and their versions are DTLS (RFC 6347 section 4.1).
+fn is_made_of_records(mut datagram: &[u8]) -> bool {
+    loop {
+        let Some((header, rest)) = datagram.split_first_chunk::<RECORD_HEADER_LEN>() else {
+            return false;
+        };
+        let len = usize::from(u16::from_be_bytes([header[11], header[12]]));
+        if header[1] != 0xfe || rest.len() < len {
+            return false;
+        }
+        datagram = &rest[len..];
+        if datagram.is_empty() {
+            return true;
+        }
+    }
+}
+
 fn fingerprint_of(der: &[u8]) -> Fingerprint {
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
@@ -274,4 +294,34 @@ fn keys(material: &[u8], profile: SrtpProfile) -> Option<Keys> {
         profile,
         material: Zeroizing::new(material.to_vec()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_identity_is_another() {
+        let (one, other) = (Identity::generate(), Identity::generate());
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        assert_ne!(one.secret(), other.secret());
+        assert_eq!(one.clone().fingerprint(), one.fingerprint());
+        let shown = format!("{one:?}");
+        assert!(!shown.contains(&format!("{:?}", one.secret())));
+    }
+
+    #[test]
+    fn records_are_told_from_nonsense() {
+        let record = [23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 2, 7, 7];
+        assert!(is_made_of_records(&record));
+        assert!(is_made_of_records(&[record, record].concat()));
+        for len in 0..record.len() {
+            assert!(!is_made_of_records(&record[..len]), "length {len}");
+            let two = [&record, &record[..len]].concat();
+            assert_eq!(is_made_of_records(&two), len == 0, "length {len}");
+        }
+        let mut tls = record;
+        tls[1] = 3;
+        assert!(!is_made_of_records(&tls));
+    }
 }
