@@ -113,7 +113,7 @@ function Inside({ consult, invitation }: Props) {
       />
       <Warnings consult={consult} />
       <main className={styles.main}>
-        <Stage seats={seats} layout={layout} frozen={state.frozen} />
+        <Stage seats={seats} layout={layout} frozen={state.frozen} starting={state.starting} />
         {drawer === 'people' && <People people={people} onClose={closeDrawer} />}
         {drawer === 'chat' && (
           <Chat chat={chat} canSend={invitation.canChat} onClose={closeDrawer} />

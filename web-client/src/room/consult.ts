@@ -256,7 +256,7 @@ export class Consult {
   #onReconnected(): void {
     this.#voices.clear();
     this.#pictures.clear();
-    this.#change({ phase: { kind: 'inside' } });
+    this.#change({ phase: { kind: 'inside' }, frozen: new Map() });
   }
 
   #onDisconnected(reason: DisconnectReason | undefined): void {
@@ -301,9 +301,10 @@ export class Consult {
       (one) => one !== null,
     );
     const still = (await Promise.all(people.map((person) => this.#samplePictures(person)))).flat();
-    if (this.#state.phase.kind === 'inside') {
-      this.#change({ missed, frozen: new Map(still) });
-    }
+    const { kind } = this.#state.phase;
+    // While reconnecting nobody is heard and a bar says so; a stale picture must still be marked.
+    if (kind === 'inside') this.#change({ missed, frozen: new Map(still) });
+    if (kind === 'reconnecting') this.#change({ frozen: new Map(still) });
   }
 
   async #sampleVoice(person: RemoteParticipant): Promise<Missed | null> {

@@ -2,20 +2,25 @@
 import { useLingui } from '@lingui/react';
 import { UserPlus } from 'lucide-react';
 import { useEffect, useRef, useState } from 'react';
+import type { Device } from '../invitation';
 import type { PersonSeat } from '../people';
 import { arrange, gridFor, type Layout } from '../stage';
 import styles from './Stage.module.css';
 import { Tile } from './Tile';
 import { useSize } from './useSize';
 
+const NOTHING: ReadonlySet<Device> = new Set();
+
 interface Props {
   readonly seats: readonly PersonSeat[];
   readonly layout: Layout;
   /** Seconds for which a picture has stood still, by track sid. */
   readonly frozen: ReadonlyMap<string, number>;
+  /** One's own devices that are being switched on. */
+  readonly starting: ReadonlySet<Device>;
 }
 
-export function Stage({ seats, layout, frozen }: Props) {
+export function Stage({ seats, layout, frozen, starting }: Props) {
   const { i18n } = useLingui();
   const [pinned, setPinned] = useState<string | null>(null);
   const previous = useRef<string | null>(null);
@@ -33,6 +38,7 @@ export function Stage({ seats, layout, frozen }: Props) {
       key={seat.key}
       seat={seat}
       isLarge={isLarge}
+      starting={seat.isLocal ? starting : NOTHING}
       isPinned={seat.key === pinned}
       frozenSeconds={frozen.get(seat.publication?.trackSid ?? '') ?? null}
       onPin={

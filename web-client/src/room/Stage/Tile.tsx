@@ -4,6 +4,7 @@ import { AudioLines, MicOff, MonitorUp, Pin, PinOff, Snowflake, VideoOff } from 
 import { useEffect, useRef, useState } from 'react';
 import { Button } from 'react-aria-components';
 import { roleWord } from '../../ui/words';
+import type { Device } from '../invitation';
 import type { PersonSeat } from '../people';
 import { fitFor } from '../stage';
 import styles from './Tile.module.css';
@@ -12,18 +13,20 @@ import { useSize } from './useSize';
 interface Props {
   readonly seat: PersonSeat;
   readonly isLarge: boolean;
+  /** Devices of this participant that are being switched on, as far as we know. */
+  readonly starting: ReadonlySet<Device>;
   readonly isPinned: boolean;
   readonly frozenSeconds: number | null;
   readonly onPin: (() => void) | null;
 }
 
-export function Tile({ seat, isLarge, isPinned, frozenSeconds, onPin }: Props) {
+export function Tile({ seat, isLarge, starting, isPinned, frozenSeconds, onPin }: Props) {
   const { i18n } = useLingui();
   const { person, publication, source } = seat;
   const isScreen = source === 'screen';
   const isSent = publication !== null && !publication.isMuted;
   const track = isSent ? publication.track : undefined;
-  const isMuted = !isScreen && person.microphone !== 'on';
+  const isMuted = !isScreen && person.microphone !== 'on' && !starting.has('microphone');
   const name = person.isLocal ? i18n._('{name} (you)', { name: person.name }) : person.name;
 
   return (
@@ -42,7 +45,7 @@ export function Tile({ seat, isLarge, isPinned, frozenSeconds, onPin }: Props) {
       {track ? (
         <Picture seat={seat} isMirrored={person.isLocal && !isScreen} />
       ) : (
-        <Placeholder name={person.name} isComing={isSent} />
+        <Placeholder name={person.name} isComing={isSent || starting.has('camera')} />
       )}
 
       {frozenSeconds !== null && (
