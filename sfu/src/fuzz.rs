@@ -14,6 +14,7 @@ use crate::transport::params::ExtensionIds;
 use crate::transport::srtp::{Inbound, MasterKey, Outbound, Profile};
 use crate::unit::{SeqNo, Ssrc};
 
+pub use crate::shard::fuzz::shard;
 pub use crate::transport::fuzz::{dcep, dtls, sctp, stun};
 
 /// A function that takes any bytes.
@@ -34,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dcep", dcep),
     ("dtls", dtls),
     ("sctp", sctp),
+    ("shard", shard),
 ];
 
 /// The RTP header, its extensions in both forms, padding, and the retransmission format.

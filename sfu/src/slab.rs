@@ -102,7 +102,7 @@ impl SlabPool {
             return;
         }
         self.chunks
-            .push(vec![0; CHUNK_SLABS * SLAB_BYTES].into_boxed_slice());
+            .push(vec![0; count * SLAB_BYTES].into_boxed_slice());
         self.slots
             .extend((0..count).map(|_| Slot { claims: 0, len: 0 }));
         // Room for all of them at once, so that giving back never allocates.

@@ -113,6 +113,7 @@ targets! {
     dcep,
     dtls,
     sctp,
+    shard,
 }
 
 #[test]

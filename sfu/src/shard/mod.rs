@@ -11,6 +11,7 @@ pub mod command;
 mod control;
 mod demux;
 pub mod event;
+pub(crate) mod fuzz;
 pub mod output;
 mod peer;
 mod reports;
@@ -409,10 +410,9 @@ impl Shard {
             let subscription = &mut rooms.subscriptions[pending.subscription].subscription;
             let payload = pool.bytes(&pending.packet);
             let transport = &mut peer.transport;
-            let is_sealed = destination.is_some()
-                && subscription.seal(&pending.outgoing, payload, |seq, header, parts| {
-                    transport.protect_rtp_parts(seq, header, parts, arena)
-                });
+            let is_sealed = subscription.seal(&pending.outgoing, payload, |seq, header, parts| {
+                destination.is_some() && transport.protect_rtp_parts(seq, header, parts, arena)
+            });
             if let (Some(to), true) = (destination, is_sealed) {
                 stats.packets_out += u64::from(!pending.outgoing.is_repair());
                 self.outgoing.datagrams.push(Datagram {

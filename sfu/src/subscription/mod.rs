@@ -269,6 +269,14 @@ impl Subscription {
         }
     }
 
+    /// The source and number under which SRTP seals a packet of this subscription.
+    pub fn sealed_as(&self, outgoing: &Outgoing) -> (Ssrc, SeqNo) {
+        match outgoing.form {
+            Form::Media => (self.ssrc, outgoing.numbers.seq),
+            Form::Repair(seq) => (self.rtx_ssrc.unwrap_or(self.ssrc), seq),
+        }
+    }
+
     /// Counts for a sender report that is due now: `None` if nothing was sent since the last one.
     pub fn report(&mut self) -> Option<Sent> {
         let has_news = self.sent != self.sent_at_report;
