@@ -98,7 +98,7 @@ impl Bound {
             .await;
         front.set_ready(false);
         registry.shut_down().await;
-        drain(&front).await;
+        drain(&front, &registry).await;
         // The workers say goodbye to their peers; the events end when they have.
         registry.stop_media();
         let ended = tokio::task::spawn_blocking(move || pump.join()).await;
@@ -108,10 +108,12 @@ impl Bound {
     }
 }
 
-/// Waits until the last connection has ended, but not for those that do not read.
-async fn drain(front: &Front) {
+/// Waits until the last connection and the last room have ended, but not for those that do not
+/// read.
+async fn drain(front: &Front, registry: &Registry) {
     let deadline = Instant::now() + DRAIN_TIMEOUT;
-    while front.addresses.connections() > 0 && Instant::now() < deadline {
+    let is_over = || front.addresses.connections() == 0 && registry.is_empty();
+    while !is_over() && Instant::now() < deadline {
         time::sleep(DRAIN_POLL).await;
     }
 }
