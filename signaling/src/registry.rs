@@ -28,7 +28,6 @@ use crate::room::outlet::Outlet;
 use crate::room::participant::{Hello, ParticipantKey};
 use crate::room::requests::Request;
 use crate::room::{Room, Setup, sid};
-use crate::wire::proto;
 
 /// A room that ends while somebody knocks is made anew; that this happens so often to one caller
 /// means that something else is wrong.
@@ -284,12 +283,6 @@ impl Seat {
     pub async fn ask(&self, request: Request) -> bool {
         let input = Input::Request(self.key, request);
         self.inbox.send(input).await.is_ok()
-    }
-
-    /// Says goodbye.
-    pub async fn leave(&self) -> bool {
-        let leave = proto::signal_request::Message::Leave(proto::LeaveRequest::default());
-        self.ask(Request::Signal(Box::new(leave))).await
     }
 }
 

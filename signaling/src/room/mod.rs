@@ -262,7 +262,7 @@ impl Room {
                 .outlet
                 .send(Message::Leave(leave(removal.reason, action)));
         }
-        participant.outlet.end();
+        participant.outlet.end(outlet::End::Left);
         if let Some(transport) = &participant.transport {
             let transport = transport.id;
             self.commands.push(Command::RemoveTransport { transport });

@@ -37,6 +37,8 @@ pub enum End {
     Left,
     /// More waited than may wait.
     Overflow,
+    /// The client did what no client does.
+    Limited(&'static str),
 }
 
 /// What comes out.
@@ -79,9 +81,9 @@ impl Outlet {
         self.0.wake.notify_one();
     }
 
-    /// Nothing more will come after what is waiting.
-    pub fn end(&self) {
-        self.lock().end.get_or_insert(End::Left);
+    /// Nothing more will come after what is waiting. The first reason stays.
+    pub fn end(&self, end: End) {
+        self.lock().end.get_or_insert(end);
         self.0.wake.notify_one();
     }
 
@@ -122,7 +124,7 @@ mod tests {
     fn what_was_sent_comes_out_before_the_end() {
         let outlet = Outlet::new(100);
         outlet.send(Message::Pong(7));
-        outlet.end();
+        outlet.end(End::Left);
         outlet.send(Message::Pong(8));
         assert!(matches!(outlet.try_next(), Some(Item::Message(_))));
         assert_eq!(outlet.try_next(), Some(Item::End(End::Left)));

@@ -13,6 +13,7 @@ use super::subscriptions::{Audience, wish};
 use super::tracks::{Track, TrackRefusal};
 use super::{Removal, Room};
 use crate::sdp::Offer;
+use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::request_response::{self, Reason};
 use crate::wire::proto::signal_request::Message as Asked;
 use crate::wire::proto::signal_response::Message;
@@ -36,23 +37,24 @@ pub enum Request {
     BadOffer,
     /// Anything else.
     Signal(Box<Asked>),
+    /// Its session ended it.
+    End,
 }
 
 impl Room {
     /// Does what a client asks.
     pub fn request(&mut self, now: Instant, key: ParticipantKey, request: Request) {
-        // A socket that speaks is not lost.
-        if !self.participants.contains_key(&key) {
-            return;
-        }
         match request {
             Request::Offer(offer, id) => self.negotiate(now, key, &offer, id),
             Request::BadOffer => {
-                use crate::wire::proto::leave_request::Action;
                 let reason = DisconnectReason::JoinFailure;
                 self.remove(now, key, Removal::told(reason, Action::Disconnect));
             }
             Request::Signal(asked) => self.signal(now, key, *asked),
+            Request::End => {
+                let reason = DisconnectReason::SignalClose;
+                self.remove(now, key, Removal::gone(reason));
+            }
         }
     }
 

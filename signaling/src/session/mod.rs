@@ -21,16 +21,18 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::config::SignalingConfig;
 use crate::metrics::{Count, Metrics};
 use crate::registry::Seat;
+use crate::room::leave;
 use crate::room::outlet::{End, Item, Outlet};
 use crate::room::requests::Request;
 use crate::token::{Keyring, Verified};
+use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::signal_request::Message as Asked;
 use crate::wire::proto::signal_response::Message;
 use crate::wire::proto::{DisconnectReason, Pong, SignalResponse};
 use crate::wire::{Encoding, decode_request, encode_response};
 
-/// How often we ask a client's socket for a sign of life, beyond what the protocol does.
-const SOCKET_PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How often we ask a client's socket for a sign of life at least, beyond what the protocol does.
+const SOCKET_PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// A socket that takes nothing for so long is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A good token is handed out so often, so that a client can always come back.
@@ -59,10 +61,10 @@ pub struct Session {
 enum Over {
     /// The client is gone, or was told to go.
     Gone,
-    /// The client says too much.
-    Flood,
-    /// The client was silent for too long.
-    Silence,
+    /// The client was silent for too long: it may be gone, and it may come back.
+    Silent,
+    /// The client does what no client does.
+    Limited(&'static str),
 }
 
 impl Session {
@@ -72,6 +74,7 @@ impl Session {
         let (sink, stream) = socket.split();
         let writer = Writer {
             sink,
+            ping_interval: (self.config.rooms.ping_timeout / 2).min(SOCKET_PING_INTERVAL_MAX),
             outlet: self.seat.outlet.clone(),
             metrics: Arc::clone(&self.metrics),
             is_json: Arc::default(),
@@ -87,17 +90,16 @@ impl Session {
             over = reader.run(stream) => over,
             _ = &mut writing => return,
         };
-        if over != Over::Gone {
+        if let Over::Limited(reason) = over {
             self.metrics.count(Count::SessionsLimited);
-            self.seat.outlet.send(Message::Leave(crate::room::leave(
-                DisconnectReason::UnknownReason,
-                crate::wire::proto::leave_request::Action::Disconnect,
-            )));
-            self.seat.leave().await;
+            let told = leave(DisconnectReason::UnknownReason, Action::Disconnect);
+            self.seat.outlet.send(Message::Leave(told));
+            self.seat.outlet.end(End::Limited(reason));
+            self.seat.ask(Request::End).await;
         }
         // What the room still has to say is written unless the socket is broken, and then the
         // writer finds out soon enough.
-        self.seat.outlet.end();
+        self.seat.outlet.end(End::Left);
         if timeout(WRITE_TIMEOUT, &mut writing).await.is_err() {
             writing.abort();
         }
@@ -114,7 +116,7 @@ impl Reader<'_> {
     async fn run(&mut self, mut stream: SplitStream<WebSocket>) -> Over {
         let config = &self.session.config;
         // A live client answers our socket pings even if it has nothing to say.
-        let patience = config.rooms.ping_timeout + SOCKET_PING_INTERVAL;
+        let patience = config.rooms.ping_timeout;
         let mut refresh = interval(REFRESH_INTERVAL);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refresh.reset(); // the first tick would come at once
@@ -127,21 +129,21 @@ impl Reader<'_> {
                 }
             };
             let frame = match frame {
-                Err(_) => return Over::Silence,
+                Err(_) => return Over::Silent,
                 Ok(None | Some(Err(_)) | Some(Ok(Frame::Close(_)))) => return Over::Gone,
                 Ok(Some(Ok(frame))) => frame,
             };
             if !self.allowance.take(Instant::now()) {
-                return Over::Flood;
+                return Over::Limited("too many messages");
             }
-            if !self.handle(&frame, config).await {
-                return Over::Gone;
+            if let Err(over) = self.handle(&frame, config).await {
+                return over;
             }
         }
     }
 
-    /// Does what a frame asks for. Says whether the session goes on.
-    async fn handle(&self, frame: &Frame, config: &SignalingConfig) -> bool {
+    /// Does what a frame asks for, or says why the session does not go on.
+    async fn handle(&self, frame: &Frame, config: &SignalingConfig) -> Result<(), Over> {
         let metrics = &self.session.metrics;
         let request = match decode_request(frame) {
             Ok(Some((request, encoding))) => {
@@ -150,36 +152,32 @@ impl Reader<'_> {
                 metrics.count(Count::MessagesIn);
                 request
             }
-            Ok(None) => return true,
+            Ok(None) => return Ok(()),
             Err(_) => {
                 metrics.count(Count::MessagesMalformed);
-                return true;
+                return Err(Over::Limited("a message that cannot be read"));
             }
         };
         let outlet = &self.session.seat.outlet;
-        match request.message {
+        let request = match request.message {
             // A kind of request that is newer than we are.
-            None => true,
+            None => return Ok(()),
             Some(Asked::Ping(_)) => {
                 outlet.send(Message::Pong(unix_millis()));
-                true
+                return Ok(());
             }
             Some(Asked::PingReq(ping)) => {
                 outlet.send(Message::PongResp(Pong {
                     last_ping_timestamp: ping.timestamp,
                     timestamp: unix_millis(),
                 }));
-                true
+                return Ok(());
             }
-            Some(Asked::Offer(offer)) => {
-                let request = negotiate::read(&offer, &config.limits);
-                self.session.seat.ask(request).await
-            }
-            Some(asked) => {
-                let request = Request::Signal(Box::new(asked));
-                self.session.seat.ask(request).await
-            }
-        }
+            Some(Asked::Offer(offer)) => negotiate::read(&offer, &config.limits),
+            Some(asked) => Request::Signal(Box::new(asked)),
+        };
+        let is_heard = self.session.seat.ask(request).await;
+        is_heard.then_some(()).ok_or(Over::Gone)
     }
 
     fn refresh_token(&self) {
@@ -193,6 +191,7 @@ impl Reader<'_> {
 
 struct Writer {
     sink: SplitSink<WebSocket, Frame>,
+    ping_interval: Duration,
     outlet: Outlet,
     metrics: Arc<Metrics>,
     is_json: Arc<AtomicBool>,
@@ -200,7 +199,7 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self) {
-        let mut ping = interval(SOCKET_PING_INTERVAL);
+        let mut ping = interval(self.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ping.reset(); // the first tick would come at once
         loop {
@@ -236,6 +235,7 @@ impl Writer {
     async fn close(mut self, end: End) {
         let (code, reason) = match end {
             End::Left => (close_code::NORMAL, ""),
+            End::Limited(reason) => (close_code::POLICY, reason),
             End::Overflow => {
                 self.metrics.count(Count::SessionsLimited);
                 (close_code::POLICY, "messages were not read")
@@ -285,11 +285,11 @@ fn unix_millis() -> i64 {
 /// Tells a client that the session it asks for is not here, so that it joins anew.
 pub async fn send_away(socket: WebSocket, limits: &crate::config::Limits) {
     let outlet = Outlet::new(limits.outgoing_queue_bytes_max);
-    outlet.send(Message::Leave(crate::room::leave(
+    outlet.send(Message::Leave(leave(
         DisconnectReason::StateMismatch,
-        crate::wire::proto::leave_request::Action::Reconnect,
+        Action::Reconnect,
     )));
-    outlet.end();
+    outlet.end(End::Left);
     let (mut sink, _) = socket.split();
     while let Some(Item::Message(response)) = outlet.try_next() {
         let frame = encode_response(&response, Encoding::Binary);
