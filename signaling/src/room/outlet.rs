@@ -108,6 +108,17 @@ impl Outlet {
         Some(Item::Message(message))
     }
 
+    /// Waits until more waited than may wait.
+    pub async fn overflow(&self) {
+        loop {
+            let woken = self.0.wake.notified();
+            if self.lock().end == Some(End::Overflow) {
+                return;
+            }
+            woken.await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0
             .queue

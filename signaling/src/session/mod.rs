@@ -226,10 +226,16 @@ impl Writer {
     }
 
     async fn write(&mut self, frame: Frame) -> bool {
-        matches!(
-            timeout(WRITE_TIMEOUT, self.sink.send(frame)).await,
-            Ok(Ok(()))
-        )
+        // A peer that does not read is let go of as soon as its queue is full, not when one write
+        // has taken too long: until then nobody in the room knows that it is gone.
+        let sent = tokio::select! {
+            sent = timeout(WRITE_TIMEOUT, self.sink.send(frame)) => sent.ok(),
+            () = self.outlet.overflow() => None,
+        };
+        if sent.is_none() {
+            self.metrics.count(Count::SessionsLimited);
+        }
+        matches!(sent, Some(Ok(())))
     }
 
     async fn close(mut self, end: End) {
@@ -241,13 +247,10 @@ impl Writer {
                 (close_code::POLICY, "messages were not read")
             }
         };
+        let reason = reason.into();
+        let goodbye = Frame::Close(Some(CloseFrame { code, reason }));
         // A client that is gone needs no goodbye.
-        let _ = self
-            .write(Frame::Close(Some(CloseFrame {
-                code,
-                reason: reason.into(),
-            })))
-            .await;
+        let _ = timeout(WRITE_TIMEOUT, self.sink.send(goodbye)).await;
         let _ = timeout(WRITE_TIMEOUT, self.sink.close()).await;
     }
 }
