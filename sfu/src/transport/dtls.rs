@@ -146,16 +146,23 @@ impl Dtls {
         if self.is_closed || !is_made_of_records(datagram) {
             return Err(Reject::Dtls);
         }
+        let said = self.outputs.len();
         let result = self
             .inner
             .handle_timeout(now)
             .and_then(|()| self.inner.handle_packet(datagram));
         self.drain();
-        // What merely does not fit is dropped inside and has no error.
-        result.map_err(|_| {
+        if result.is_err() {
             self.fail();
-            Reject::Dtls
-        })
+            return Err(Reject::Dtls);
+        }
+        // What merely does not fit is dropped inside and has no error. During a handshake a piece
+        // may be kept in silence; afterwards what is genuine brings data, an answer or the end.
+        let is_silent = self.outputs.len() == said;
+        match self.is_handshake_done && is_silent {
+            true => Err(Reject::Dtls),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
