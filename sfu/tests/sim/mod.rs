@@ -145,6 +145,16 @@ impl Sim {
         self.publish(client, number, false, encodings, layers, interval)
     }
 
+    /// Publishes a camera with one encoding of four packets of 1,000 bytes a picture.
+    pub(crate) fn large_camera(&mut self, client: usize) -> PublicationId {
+        let number = self.number();
+        let mut encoding = Encoding::new(10_000 + number as u32 * 10, None, 4, 1);
+        encoding.filler = 950;
+        let layers = vec![layer(&encoding, 1280, 720)];
+        let interval = Duration::from_micros(33_333);
+        self.publish(client, number, false, vec![encoding], layers, interval)
+    }
+
     /// Publishes a microphone.
     pub(crate) fn microphone(&mut self, client: usize) -> PublicationId {
         let number = self.number();

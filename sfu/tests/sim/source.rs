@@ -105,6 +105,8 @@ pub(crate) struct Encoding {
     pub(crate) rid: Option<&'static str>,
     pub(crate) is_stopped: bool,
     pub(crate) keyframes_asked: usize,
+    /// Bytes of picture in a packet besides its truth; by rank if 0.
+    pub(crate) filler: usize,
     packets_per_picture: u8,
     seq: u16,
     rtx_seq: u16,
@@ -126,6 +128,7 @@ impl Encoding {
             rid,
             is_stopped: false,
             keyframes_asked: 0,
+            filler: 0,
             packets_per_picture: packets,
             seq: 0_u16.wrapping_sub(start),
             rtx_seq: start,
@@ -298,6 +301,10 @@ fn vp8_payload(encoding: &Encoding, is_start: bool, truth: Truth) -> Vec<u8> {
     let mut payload = vec![first, 0xc0, (id >> 8) as u8, id as u8, encoding.tl0];
     payload.push(u8::from(!truth.is_keyframe));
     payload.extend(truth.bytes());
-    payload.resize(payload.len() + 200 * usize::from(truth.rank + 1), 0xcc);
+    let filler = match encoding.filler {
+        0 => 200 * usize::from(truth.rank + 1),
+        filler => filler,
+    };
+    payload.resize(payload.len() + filler, 0xcc);
     payload
 }
