@@ -267,7 +267,8 @@ impl Dtls {
     }
 }
 
-/// Whether the lengths of all records are true and their versions are DTLS (RFC 6347 section 4.1).
+/// Whether the lengths of all records are true, their versions are DTLS (RFC 6347 section 4.1) and
+/// those in the clear say something that a handshake says.
 fn is_made_of_records(mut datagram: &[u8]) -> bool {
     loop {
         let Some((header, rest)) = datagram.split_first_chunk::<RECORD_HEADER_LEN>() else {
@@ -277,10 +278,29 @@ fn is_made_of_records(mut datagram: &[u8]) -> bool {
         if header[1] != 0xfe || rest.len() < len {
             return false;
         }
-        datagram = &rest[len..];
+        let (body, rest) = rest.split_at(len);
+        let is_clear = header[3..5] == [0, 0];
+        if is_clear && !is_clear_record(header[0], body) {
+            return false;
+        }
+        datagram = rest;
         if datagram.is_empty() {
             return true;
         }
+    }
+}
+
+/// Whether a record without encryption is a change of cipher, an alert or a fragment of a handshake
+/// message (RFC 5246 sections 7.1 and 7.2, RFC 6347 section 4.2.2).
+fn is_clear_record(kind: u8, body: &[u8]) -> bool {
+    match (kind, body) {
+        (20, [1]) | (21, [1 | 2, _]) => true,
+        (22, [_, l0, l1, l2, _, _, o0, o1, o2, f0, f1, f2, fragment @ ..]) => {
+            let number = |a: &u8, b: &u8, c: &u8| u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            let (offset, len) = (number(o0, o1, o2), number(f0, f1, f2));
+            offset + len <= number(l0, l1, l2) && len <= fragment.len()
+        }
+        _ => false,
     }
 }
 
@@ -330,5 +350,34 @@ mod tests {
         let mut tls = record;
         tls[1] = 3;
         assert!(!is_made_of_records(&tls));
+    }
+
+    #[test]
+    fn what_is_said_in_the_clear_belongs_to_a_handshake() {
+        let clear = |kind: u8, body: &[u8]| {
+            let header = [
+                kind,
+                0xfe,
+                0xfd,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                body.len() as u8,
+            ];
+            is_made_of_records(&[&header, body].concat())
+        };
+        assert!(clear(20, &[1]) && clear(21, &[2, 40]));
+        let finished = [20, 0, 0, 2, 0, 3, 0, 0, 0, 0, 0, 2, 7, 7];
+        assert!(clear(22, &finished));
+        let mut beyond = finished;
+        beyond[8] = 1; // a fragment that starts at byte 1 and has two of two
+        assert!(!clear(22, &beyond) && !clear(22, &finished[..13]));
+        assert!(!clear(23, &[7]) && !clear(20, &[2]) && !clear(21, &[3, 0]));
     }
 }
