@@ -8,7 +8,7 @@ use anyhow::Context;
 use sfu::handle::Sfu;
 use sfu::id::WorkerId;
 use signaling::app::{App, Media};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{self, Serve};
@@ -39,11 +39,13 @@ async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
         format!("cannot listen on {ip} port {port} (http.listen_ip, http.port)")
     })?;
     let address = bound.address()?;
+    // From here on a wish to stop is heard, also one that comes as soon as the address is told.
+    let interrupted = Interrupted::listen()?;
     let (stop, stopped) = watch::channel(false);
     let door = tokio::spawn(bound.run(stopped));
     announce(task, config, address, &media_addresses)?;
 
-    interrupted().await?;
+    interrupted.wait().await;
     tracing::info!("stopping");
     // The receivers are gone only if everything has stopped already.
     let _ = stop.send(true);
@@ -105,13 +107,24 @@ fn write_whole(path: &Path, line: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Waits for Ctrl-C or for the supervisor's wish.
-async fn interrupted() -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C, or the supervisor's wish.
+struct Interrupted {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupted {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+        })
     }
-    Ok(())
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

@@ -47,7 +47,7 @@ const PROTOCOL: i32 = 17;
 /// A session whose socket broke is kept so long: a client that comes back takes its own place, and
 /// the others do not see it go.
 const LOST_TIMEOUT: Duration = Duration::from_secs(5);
-/// A client that has not made its first offer, or has not offered again when asked, for so long.
+/// A client that was asked for an offer and has made none for so long is asked again.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A participant counts as active without data channels after this.
 const DATA_PATIENCE: Duration = Duration::from_secs(3);
@@ -173,7 +173,7 @@ impl Room {
             self.remove(now, namesake, Removal::told(reason, Action::Disconnect));
         }
         let key = ParticipantKey(sid::next_number());
-        let mut participant = Participant::new(key, now, &hello);
+        let mut participant = Participant::new(key, &hello);
         let response = self.join_response(&mut participant);
         participant.outlet.send(Message::Join(response));
         self.participants.insert(key, participant);
@@ -296,13 +296,13 @@ impl Room {
 
     /// Does what is due. Says whether the room goes on.
     pub fn tick(&mut self, now: Instant) -> bool {
-        let due: Vec<(ParticipantKey, Removal)> = self
-            .participants
-            .values()
-            .filter_map(|participant| Some((participant.key, overdue(now, participant)?)))
-            .collect();
-        for (key, removal) in due {
-            self.remove(now, key, removal);
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let is_given_up =
+            |one: &&Participant| one.lost_at.is_some_and(|at| since(at) >= LOST_TIMEOUT);
+        let given_up = self.participants.values().filter(is_given_up);
+        let given_up: Vec<ParticipantKey> = given_up.map(|one| one.key).collect();
+        for key in given_up {
+            self.remove(now, key, Removal::gone(DisconnectReason::SignalClose));
         }
         let keys: Vec<ParticipantKey> = self.participants.keys().copied().collect();
         for key in keys {
@@ -517,22 +517,6 @@ impl Room {
             self.tell(key, Message::SpeakersChanged(SpeakersChanged { speakers }));
         }
     }
-}
-
-/// Who must go now, and why.
-fn overdue(now: Instant, participant: &Participant) -> Option<Removal> {
-    let since = |at: Instant| now.saturating_duration_since(at);
-    if participant
-        .lost_at
-        .is_some_and(|at| since(at) >= LOST_TIMEOUT)
-    {
-        return Some(Removal::gone(DisconnectReason::SignalClose));
-    }
-    let has_offered = participant.transport.is_some();
-    (!has_offered && since(participant.joined_at) >= OFFER_TIMEOUT).then_some(Removal::told(
-        DisconnectReason::JoinFailure,
-        Action::Reconnect,
-    ))
 }
 
 /// The message that ends a session.

@@ -88,8 +88,6 @@ pub struct Participant {
     pub levels: BTreeMap<PublicationId, (f32, bool)>,
     /// Where its messages go.
     pub outlet: Outlet,
-    /// When it joined.
-    pub joined_at: Instant,
     /// Since when its socket has been gone, without a goodbye.
     pub lost_at: Option<Instant>,
     /// Since when an offer has been awaited.
@@ -174,7 +172,7 @@ impl DataState {
 
 impl Participant {
     /// A participant who has just been let in.
-    pub fn new(key: ParticipantKey, now: Instant, hello: &Hello) -> Self {
+    pub fn new(key: ParticipantKey, hello: &Hello) -> Self {
         let grants = &hello.grants;
         Self {
             key,
@@ -195,7 +193,6 @@ impl Participant {
             data: DataState::default(),
             levels: BTreeMap::new(),
             outlet: hello.outlet.clone(),
-            joined_at: now,
             lost_at: None,
             asked_at: None,
             joined_at_wall: SystemTime::now(),
@@ -310,7 +307,7 @@ mod tests {
 
     #[test]
     fn every_description_is_newer_than_the_last() {
-        let mut participant = Participant::new(ParticipantKey(1), Instant::now(), &hello());
+        let mut participant = Participant::new(ParticipantKey(1), &hello());
         let first = participant.info();
         let second = participant.info();
         assert!(first.version >= 1 && second.version > first.version);
@@ -322,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_track_is_told_only_once_a_section_carries_it() {
-        let mut participant = Participant::new(ParticipantKey(1), Instant::now(), &hello());
+        let mut participant = Participant::new(ParticipantKey(1), &hello());
         let request = AddTrackRequest {
             cid: "c".into(),
             r#type: TrackType::Audio as i32,
@@ -341,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_participant_is_as_loud_as_its_loudest_track() {
-        let mut participant = Participant::new(ParticipantKey(1), Instant::now(), &hello());
+        let mut participant = Participant::new(ParticipantKey(1), &hello());
         participant.levels.insert(PublicationId(1), (0.25, false));
         participant.levels.insert(PublicationId(2), (0.5, true));
         let speaker = participant.speaker();

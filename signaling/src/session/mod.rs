@@ -35,6 +35,8 @@ use crate::wire::{Encoding, decode_request, encode_response};
 const SOCKET_PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// A socket that takes nothing for so long is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// So long a client may take to say goodbye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A good token is handed out so often, so that a client can always come back.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 /// How long a token handed out so is good for.
@@ -97,10 +99,13 @@ impl Session {
             self.seat.outlet.end(End::Limited(reason));
             self.seat.ask(Request::End).await;
         }
+        // The room hears of it now, whatever the socket still takes.
+        let Self { seat, .. } = *self;
+        seat.outlet.end(End::Left);
+        drop(seat);
         // What the room still has to say is written unless the socket is broken, and then the
         // writer finds out soon enough.
-        self.seat.outlet.end(End::Left);
-        if timeout(WRITE_TIMEOUT, &mut writing).await.is_err() {
+        if timeout(CLOSE_TIMEOUT, &mut writing).await.is_err() {
             writing.abort();
         }
     }
@@ -250,8 +255,8 @@ impl Writer {
         let reason = reason.into();
         let goodbye = Frame::Close(Some(CloseFrame { code, reason }));
         // A client that is gone needs no goodbye.
-        let _ = timeout(WRITE_TIMEOUT, self.sink.send(goodbye)).await;
-        let _ = timeout(WRITE_TIMEOUT, self.sink.close()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.sink.send(goodbye)).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.sink.close()).await;
     }
 }
 
@@ -299,7 +304,7 @@ pub async fn send_away(socket: WebSocket, limits: &crate::config::Limits) {
         // Whoever does not wait for the answer does not need it.
         let _ = timeout(WRITE_TIMEOUT, sink.send(frame)).await;
     }
-    let _ = timeout(WRITE_TIMEOUT, sink.close()).await;
+    let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
 }
 
 #[cfg(test)]
