@@ -14,7 +14,9 @@ const FRAMES_PER_SECOND_MIN = 8;
 const TONE_TOLERANCE_HZ = 10;
 // Below this a spectrum holds noise only; the tones stand at -30 dB and above.
 const SILENCE_DB = -70;
-const GOOD_PROFILES = ['AEAD_AES_256_GCM', 'AEAD_AES_128_GCM'];
+const GOOD_PROFILES = ['SRTP_AEAD_AES_256_GCM', 'SRTP_AEAD_AES_128_GCM'];
+// What a person calls frozen, and more than a busy machine delays a frame.
+const FROZEN_MS = 1_000;
 
 const names = Object.keys(PEOPLE);
 const others = (who) => names.filter((name) => name !== who);
@@ -161,22 +163,22 @@ describe('the page', () => {
 
   it('switches layers with the size of the picture, without a frozen or garbled frame', async () => {
     const keepLarge = (who) => wang.tile(who).getByRole('button').click();
-    const shown = async () => {
-      const picture = await wang.sees('li', 'camera', 100);
-      // What is shown is li's colour throughout, or the switch let garbage through.
-      expect(isColour(picture?.rgb, 'li'), JSON.stringify(picture)).toBe(true);
-      return wang.inbound('li');
-    };
-    const becomes = (what, test) => until(what, async () => test(await shown()), { timeout: 40_000 });
+    const becomes = (what, test) =>
+      until(what, async () => test((await wang.inbound('li'))?.width), { timeout: 40_000 });
 
     await keepLarge('chen');
-    const small = await becomes('li arrives small', (stream) => stream.width <= 320 && stream);
+    await becomes('li arrives small', (width) => width <= 320);
+    await wang.watch('li');
     await keepLarge('li');
-    const large = await becomes('li arrives large', (stream) => stream.width >= 640 && stream);
+    await becomes('li arrives large', (width) => width >= 640);
     await keepLarge('chen');
-    const again = await becomes('li arrives small again', (stream) => stream.width <= 320 && stream);
-    expect(again.freezes - small.freezes, JSON.stringify({ small, large, again })).toBe(0);
-    expect(again.frames).toBeGreaterThan(large.frames);
+    await becomes('li arrives small again', (width) => width <= 320);
+    const { rgb, longestGap, frames } = await wang.unwatch();
+    console.log(`layer switches: longest time without a new frame ${Math.round(longestGap)} ms`);
+    expect(frames).toBeGreaterThan(0);
+    expect(longestGap).toBeLessThan(FROZEN_MS);
+    expect(rgb.length).toBeGreaterThan(10);
+    expect(rgb.filter((colour) => !isColour(colour, 'li'))).toEqual([]);
   });
 
   it('shows a late joiner everybody at once', async () => {

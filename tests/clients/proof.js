@@ -18,6 +18,13 @@
     return context.getImageData(0, 0, width, height).data;
   };
 
+  const mean = (data) => {
+    const sum = [0, 0, 0];
+    for (let i = 0; i < data.length; i++) if (i % 4 < 3) sum[i % 4] += data[i];
+    return sum.map((value) => Math.round((value * 4) / data.length));
+  };
+
+  let watched;
   const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
   async function reports() {
@@ -36,18 +43,11 @@
       const before = pixels(video);
       await wait(ms);
       const after = pixels(video);
-      let change = 0;
-      const rgb = [0, 0, 0];
-      for (let i = 0; i < after.length; i += 4) {
-        for (let k = 0; k < 3; k++) {
-          change += Math.abs(after[i + k] - before[i + k]);
-          rgb[k] += after[i + k];
-        }
-      }
-      const cells = after.length / 4;
+      const change = after.reduce((sum, value, i) => sum + Math.abs(value - before[i]), 0);
       return {
-        change: change / cells / 3,
-        rgb: rgb.map((sum) => Math.round(sum / cells)),
+        // Alpha never changes, so three of four values count.
+        change: change / ((after.length * 3) / 4),
+        rgb: mean(after),
         size: [video.videoWidth, video.videoHeight],
       };
     },
@@ -97,6 +97,35 @@
       return null;
     },
 
+    // Watches the picture that `selector` finds, wherever the page moves it, until `unwatch`: its
+    // mean colour every 50 ms and the longest time without a newly decoded frame.
+    watch(selector) {
+      const seen = { rgb: [], longestGap: 0, frames: 0, isWatching: true };
+      const look = async () => {
+        let [frames, since] = [-1, performance.now()];
+        while (seen.isWatching) {
+          const video = document.querySelector(selector);
+          const stream = await this.inbound(video?.srcObject?.getVideoTracks()[0]);
+          const now = performance.now();
+          if (stream && stream.frames !== frames) [frames, since] = [stream.frames, now];
+          seen.frames = frames;
+          seen.longestGap = Math.max(seen.longestGap, now - since);
+          // An element that was just put elsewhere has no picture yet.
+          if (video?.readyState >= 2 && video.videoWidth) seen.rgb.push(mean(pixels(video)));
+          await wait(50);
+        }
+      };
+      seen.done = look();
+      watched = seen;
+    },
+
+    async unwatch() {
+      const { rgb, longestGap, frames } = watched;
+      watched.isWatching = false;
+      await watched.done;
+      return { rgb, longestGap, frames };
+    },
+
     // The SRTP profile and state of every transport.
     async transports() {
       return (await reports())
@@ -104,10 +133,18 @@
         .map(({ srtpCipher, dtlsState, tlsVersion }) => ({ srtpCipher, dtlsState, tlsVersion }));
     },
 
-    // Everything, for the log of a failed test.
+    // What there is to know for the log of a failed test.
     async dump() {
+      const told = [
+        ...['type', 'kind', 'rid', 'ssrc', 'packetsReceived', 'packetsLost', 'framesDecoded'],
+        ...['frameWidth', 'freezeCount', 'totalFreezesDuration', 'keyFramesDecoded', 'pliCount'],
+        ...['nackCount', 'audioLevel', 'packetsSent', 'framesEncoded', 'qualityLimitationReason'],
+        ...['state', 'currentRoundTripTime', 'availableOutgoingBitrate', 'srtpCipher', 'dtlsState'],
+      ];
       const wanted = ['inbound-rtp', 'outbound-rtp', 'transport', 'candidate-pair'];
-      return (await reports()).filter((report) => wanted.includes(report.type));
+      const chosen = (await reports()).filter((report) => wanted.includes(report.type));
+      const known = (report) => told.filter((name) => report[name] !== undefined);
+      return chosen.map((report) => known(report).map((name) => `${name}=${report[name]}`).join(' '));
     },
   };
 })();

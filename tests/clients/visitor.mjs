@@ -78,6 +78,16 @@ export class Visitor {
     return element.evaluate((e) => window.proof.inbound(e.srcObject?.getTracks()[0]));
   }
 
+  // Watches somebody's picture until `unwatch`, which tells what was seen.
+  async watch(identity) {
+    const selector = `[data-testid="tile"][data-identity="${identity}"][data-source="camera"] video`;
+    await this.page.evaluate((which) => window.proof.watch(which), selector);
+  }
+
+  async unwatch() {
+    return this.page.evaluate(() => window.proof.unwatch());
+  }
+
   async transports() {
     return this.page.evaluate(() => window.proof.transports());
   }
@@ -102,9 +112,9 @@ export class Visitor {
 
   // What there is to know when a proof failed.
   async dump() {
-    const stats = await this.page.evaluate(() => window.proof.dump()).catch(String);
+    const stats = await this.page.evaluate(() => window.proof.dump()).catch((e) => [String(e)]);
     const shown = await this.page.locator('body').innerText().catch(String);
-    return [`== ${this.identity}`, shown, ...this.console, JSON.stringify(stats)].join('\n');
+    return [`== ${this.identity}`, shown, ...this.console, ...stats].join('\n');
   }
 
   async leave() {

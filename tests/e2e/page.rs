@@ -34,6 +34,7 @@ fn two_browsers_and_an_sdk_client_meet_through_the_page() {
         ],
         Duration::from_secs(300),
     );
+    eprintln!("{}", outcome.said);
     assert!(
         outcome.failed.is_empty(),
         "{:#?}\nserver:\n{}",

@@ -72,7 +72,8 @@ fn the_21_signalling_tests_of_livekit_client_that_need_no_v0_pass_in_chromium() 
     assert_eq!(
         outcome.total(),
         SIGNAL_SUITE_TESTS,
-        "the suite is another one: {outcome:#?}"
+        "the suite is another one:\n{}",
+        outcome.said
     );
     assert_exactly(&outcome, &expected);
 }
@@ -132,10 +133,15 @@ fn the_27_tests_of_rtc_node_that_need_no_resume_pass() {
     assert_eq!(
         outcome.total(),
         RTC_NODE_SUITE_TESTS,
-        "the suite is another one: {outcome:#?}"
+        "the suite is another one:\n{}",
+        outcome.said
     );
     let passed_now: BTreeSet<String> = outcome.passed.difference(&later).cloned().collect();
-    assert_eq!(passed_now, expected, "{:#?}", outcome.failed);
+    assert_eq!(
+        passed_now, expected,
+        "{:#?}\n{}",
+        outcome.failed, outcome.said
+    );
     assert!(
         outcome.skipped.is_empty(),
         "nothing is skipped: {:#?}",
@@ -149,7 +155,8 @@ fn assert_exactly(outcome: &Outcome, expected: &BTreeSet<String>) {
     let surplus: Vec<_> = outcome.passed.difference(expected).collect();
     assert!(
         missing.is_empty() && surplus.is_empty(),
-        "should pass: {missing:#?}\npass unexpectedly: {surplus:#?}\nfailed: {:#?}",
-        outcome.failed
+        "should pass: {missing:#?}\npass unexpectedly: {surplus:#?}\nfailed: {:#?}\n{}",
+        outcome.failed,
+        outcome.said
     );
 }

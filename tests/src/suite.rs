@@ -18,6 +18,8 @@ pub struct Outcome {
     pub failed: BTreeMap<String, String>,
     /// The tests that did not run.
     pub skipped: BTreeSet<String>,
+    /// Everything that the suite said.
+    pub said: String,
 }
 
 impl Outcome {
@@ -72,9 +74,7 @@ pub fn run(config: &str, environment: &[(&str, &str)], timeout: Duration) -> Out
     vitest.expect_end(timeout);
     let text = std::fs::read_to_string(&report)
         .unwrap_or_else(|error| panic!("{config} left no report ({error}):\n{}", vitest.said()));
-    let outcome = Outcome::parse(&serde_json::from_str(&text).expect("the report is JSON"));
-    if !outcome.failed.is_empty() {
-        eprintln!("---- {config} said ----\n{}\n----", vitest.said());
-    }
+    let mut outcome = Outcome::parse(&serde_json::from_str(&text).expect("the report is JSON"));
+    outcome.said = vitest.said();
     outcome
 }
