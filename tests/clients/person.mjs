@@ -24,6 +24,7 @@ const WINDOW = SAMPLE_RATE;
 export class Person {
   room = new Room();
   chats = [];
+  data = [];
   // By identity: { samples: [Int16Array], frames, rgb, change, firstAudioAt, firstVideoAt }
   others = new Map();
   #running = true;
@@ -46,6 +47,9 @@ export class Person {
     });
     this.room.on(RoomEvent.ChatMessage, (message, participant) => {
       this.chats.push({ from: participant?.identity, text: message.message });
+    });
+    this.room.on(RoomEvent.DataReceived, (payload, participant) => {
+      this.data.push({ from: participant?.identity, payload });
     });
     this.room.registerTextStreamHandler('lk.chat', async (reader, { identity }) => {
       this.chats.push({ from: identity, text: await reader.readAll() });

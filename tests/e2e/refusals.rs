@@ -21,6 +21,7 @@ use tests::http::{self, Response as Answer};
 use tests::process::wait_until;
 use tests::server::{Build, Server};
 use tests::signal::{self, Credentials, Ending, Session};
+use tests::suite;
 use tests::token::{self, SECRET};
 
 type Socket = Session<std::net::TcpStream>;
@@ -524,6 +525,18 @@ fn publishing_without_the_grant_is_refused_and_said() {
         let reason = session.expect("a refusal", refused);
         assert_eq!(reason, Reason::NotAllowed, "{grants}");
     }
+}
+
+#[test]
+fn data_without_the_grant_reaches_nobody() {
+    let server = Server::dev(Build::Release);
+    let outcome = suite::run(
+        "grants.config.mjs",
+        &[("LIVEKIT_URL", &server.websocket_url())],
+        Duration::from_secs(90),
+    );
+    assert!(outcome.failed.is_empty(), "{}", outcome.said);
+    assert_eq!(outcome.passed.len(), 1, "{}", outcome.said);
 }
 
 #[test]
