@@ -89,9 +89,6 @@ pub struct Limits {
     /// most).
     #[serde(with = "millis")]
     pub consent_timeout: Duration,
-    /// Connectivity checks with bad credentials that are answered per worker and second; what is
-    /// above is dropped without a reply.
-    pub stun_errors_per_second_max: u32,
     /// Commands waiting for a worker.
     pub commands_queued_max: usize,
     /// Events waiting for the control plane.
@@ -120,7 +117,6 @@ impl Default for Limits {
             data_queue_bytes_max: 1 << 20,
             connect_timeout: Duration::from_secs(20),
             consent_timeout: Duration::from_secs(15),
-            stun_errors_per_second_max: 100,
             commands_queued_max: 16_384,
             events_queued_max: 65_536,
         }
