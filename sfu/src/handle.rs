@@ -186,7 +186,7 @@ fn start_worker(
     identity: &Identity,
     events: SyncSender<(WorkerId, Event)>,
 ) -> io::Result<WorkerHandle> {
-    let socket = worker::bind(config.listen_ip, config.port_first, id)?;
+    let socket = worker::bind(config, id)?;
     let addresses = candidates(config, &socket)?;
     let (commands, taken) = sync_channel(config.limits.commands_queued_max);
     let wake = Wake::new()?;

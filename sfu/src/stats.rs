@@ -13,8 +13,14 @@ pub struct StatsSnapshot {
     pub datagrams_out: u64,
     /// Bytes handed to the socket.
     pub bytes_out: u64,
-    /// Datagrams that the socket refused.
-    pub datagrams_unsent: u64,
+    /// Datagrams given up because the kernel's buffers were full.
+    pub datagrams_blocked: u64,
+    /// Datagrams given up because of where they should go: a firewall, no route.
+    pub datagrams_refused: u64,
+    /// Messages of several datagrams that the socket took.
+    pub runs_out: u64,
+    /// Messages of several datagrams that it refused, and that were sent again one by one.
+    pub runs_refused: u64,
     /// RTP packets taken from publishers.
     pub packets_in: u64,
     /// RTP packets sent to subscribers, retransmissions not counted.
@@ -37,6 +43,9 @@ pub struct StatsSnapshot {
     pub data_dropped: u64,
     /// Dropped datagrams by [`Reject::ALL`].
     pub rejects: [u64; Reject::ALL.len()],
+    /// 1 while several datagrams leave as one message, 0 where kernel, device or configuration do
+    /// not want that.
+    pub is_segmenting: u64,
     /// Rooms now.
     pub rooms: u64,
     /// Transports now.

@@ -21,11 +21,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::config::Limits;
+use crate::config::{Limits, SfuConfig};
 use crate::error::Reject;
 use crate::id::{Epoch, RoomId, WorkerId};
 use crate::net::Wake;
-use crate::net::udp::{RecvBatch, Sent, Socket};
+use crate::net::udp::{Ready, RecvBatch, Sent, Socket};
 use crate::shard::command::{Command, Directive};
 use crate::shard::event::{Event, EventKind};
 use crate::shard::{Output, Shard};
@@ -83,7 +83,10 @@ pub(crate) struct Worker {
 struct Counted {
     datagrams_out: u64,
     bytes_out: u64,
-    unsent: u64,
+    blocked: u64,
+    refused: u64,
+    runs_out: u64,
+    runs_refused: u64,
     too_long: u64,
     panics: u64,
     events_lost: u64,
@@ -102,7 +105,7 @@ impl Worker {
         Self {
             id,
             shard: new_shard(now, &identity, &limits),
-            batch: RecvBatch::new(limits.datagrams_per_turn_max),
+            batch: socket.recv_room(limits.datagrams_per_turn_max),
             limits,
             identity,
             socket,
@@ -119,26 +122,27 @@ impl Worker {
     /// Works until it is told to stop, then says goodbye to every peer.
     pub(crate) fn run(mut self) {
         let mut started = Instant::now();
+        let mut ready = Ready::ALL;
         while !self.lines.shared.is_stopping.load(Ordering::Acquire) {
-            let has_more = self.guarded(started, |worker| worker.turn(started));
+            let left = self.guarded(started, |worker| worker.turn(started, ready));
             let ended = Instant::now();
             self.account(started, ended);
-            self.sleep(ended, has_more);
+            ready = self.sleep(ended, left);
             started = Instant::now();
         }
         self.guarded(started, |worker| {
             worker.close_all(started);
-            false
+            Ready::default()
         });
     }
 
     /// Does `work`; a panic in it ends the rooms, not the thread.
-    fn guarded(&mut self, now: Instant, work: impl FnOnce(&mut Self) -> bool) -> bool {
+    fn guarded(&mut self, now: Instant, work: impl FnOnce(&mut Self) -> Ready) -> Ready {
         match catch_unwind(AssertUnwindSafe(|| work(self))) {
-            Ok(has_more) => has_more,
+            Ok(left) => left,
             Err(_) => {
                 self.start_over(now);
-                true
+                Ready::ALL
             }
         }
     }
@@ -156,31 +160,35 @@ impl Worker {
         }
     }
 
-    /// One turn. True: there was more than fits into one.
-    fn turn(&mut self, now: Instant) -> bool {
-        let has_datagrams = self.take_datagrams(now);
-        let has_commands = self.take_commands(now);
+    /// One turn with what is ready. Returns what did not fit into it.
+    fn turn(&mut self, now: Instant, ready: Ready) -> Ready {
+        let left = Ready {
+            is_readable: ready.is_readable && self.take_datagrams(now),
+            is_rung: ready.is_rung && self.take_commands(now),
+        };
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.shard.handle_timeout(now);
         }
         self.flush(now);
-        has_datagrams || has_commands
+        left
     }
 
+    /// Returns whether there is more.
     fn take_datagrams(&mut self, now: Instant) -> bool {
         // An error is one that an earlier datagram of ours has come back with.
         if !self.socket.recv_batch(&mut self.batch).unwrap_or(false) {
             return false;
         }
-        for datagram in self.batch.iter_mut() {
+        while let Some(datagram) = self.batch.pop() {
             match datagram {
                 Some((from, bytes)) => self.shard.handle_datagram(now, from, bytes),
                 None => self.counted.too_long += 1,
             }
         }
-        true
+        self.batch.has_more()
     }
 
+    /// Returns whether there is more.
     fn take_commands(&mut self, now: Instant) -> bool {
         self.lines.wake.hear();
         for _ in 0..COMMANDS_PER_TURN_MAX {
@@ -206,7 +214,7 @@ impl Worker {
                     self.counted.note(sent);
                 }
                 Output::Event(event) => {
-                    let event = self.counted.complete(event);
+                    let event = self.complete(event);
                     self.report(event);
                 }
                 Output::Timeout(deadline) => {
@@ -215,6 +223,15 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Adds to the shard's numbers what the shard cannot know.
+    fn complete(&self, mut event: Event) -> Event {
+        if let EventKind::Stats { snapshot } = &mut event.kind {
+            self.counted.fill(snapshot);
+            snapshot.is_segmenting = u64::from(self.socket.is_segmenting());
+        }
+        event
     }
 
     /// Says something to the control plane, behind what it has not yet heard.
@@ -269,19 +286,27 @@ impl Worker {
         }
     }
 
-    fn sleep(&self, now: Instant, has_more: bool) {
+    /// Waits until there is something to do, and says what; at once if there was something `left`.
+    fn sleep(&self, now: Instant, left: Ready) -> Ready {
         let until_deadline = self
             .deadline
             .map(|deadline| deadline.saturating_duration_since(now));
         let retry = (!self.backlog.is_empty()).then_some(RETRY_INTERVAL);
-        let at_once = has_more.then_some(Duration::ZERO);
+        let at_once = (left != Ready::default()).then_some(Duration::ZERO);
         let shortest = [until_deadline, retry, at_once, Some(BUSY_SPAN)]
             .into_iter()
             .flatten()
             .min();
-        if self.socket.wait(&self.lines.wake, shortest).is_err() {
-            // A wait that fails at once must not become a loop that takes a whole core.
-            std::thread::sleep(RETRY_INTERVAL);
+        match self.socket.wait(&self.lines.wake, shortest) {
+            Ok(ready) => Ready {
+                is_readable: ready.is_readable || left.is_readable,
+                is_rung: ready.is_rung || left.is_rung,
+            },
+            Err(_) => {
+                // A wait that fails at once must not become a loop that takes a whole core.
+                std::thread::sleep(RETRY_INTERVAL);
+                Ready::ALL
+            }
         }
     }
 
@@ -302,15 +327,10 @@ impl Counted {
     fn note(&mut self, sent: Sent) {
         self.datagrams_out += sent.datagrams;
         self.bytes_out += sent.bytes;
-        self.unsent += sent.blocked + sent.refused;
-    }
-
-    /// Adds to the shard's numbers what the shard cannot know.
-    fn complete(&self, mut event: Event) -> Event {
-        if let EventKind::Stats { snapshot } = &mut event.kind {
-            self.fill(snapshot);
-        }
-        event
+        self.blocked += sent.blocked;
+        self.refused += sent.refused;
+        self.runs_out += sent.runs;
+        self.runs_refused += sent.runs_refused;
     }
 
     fn fill(&self, snapshot: &mut StatsSnapshot) {
@@ -318,7 +338,10 @@ impl Counted {
         snapshot.rejects[Reject::Length as usize] += self.too_long;
         snapshot.datagrams_out = self.datagrams_out;
         snapshot.bytes_out = self.bytes_out;
-        snapshot.datagrams_unsent = self.unsent;
+        snapshot.datagrams_blocked = self.blocked;
+        snapshot.datagrams_refused = self.refused;
+        snapshot.runs_out = self.runs_out;
+        snapshot.runs_refused = self.runs_refused;
         snapshot.panics = self.panics;
         snapshot.events_lost = self.events_lost;
         snapshot.busy_ns = u64::try_from(self.busy.as_nanos()).unwrap_or(u64::MAX);
@@ -337,18 +360,19 @@ fn wall_clock() -> NtpTime {
 }
 
 /// Binds the socket of worker `id`.
-pub(crate) fn bind(
-    listen_ip: std::net::IpAddr,
-    port_first: u16,
-    id: WorkerId,
-) -> io::Result<Socket> {
-    let port = match port_first {
+pub(crate) fn bind(config: &SfuConfig, id: WorkerId) -> io::Result<Socket> {
+    let port = match config.port_first {
         0 => 0,
         first => first
             .checked_add(id.0)
             .ok_or_else(|| io::Error::other("port_first leaves no port for every worker"))?,
     };
-    Socket::bind((listen_ip, port).into())
+    let segments_max = config.limits.segments_per_send_max;
+    Socket::bind(
+        (config.listen_ip, port).into(),
+        config.segmentation,
+        segments_max,
+    )
 }
 
 #[cfg(test)]
@@ -376,7 +400,11 @@ mod tests {
             events_queued_max: kept,
             ..Limits::default()
         };
-        let socket = bind([127, 0, 0, 1].into(), 0, WorkerId(0)).expect("a free port");
+        let config = SfuConfig {
+            port_first: 0,
+            ..SfuConfig::default()
+        };
+        let socket = bind(&config, WorkerId(0)).expect("a free port");
         Bench {
             worker: Worker::new(WorkerId(3), limits, Identity::generate(), socket, lines),
             commands,
@@ -407,21 +435,25 @@ mod tests {
         for room in [7, 8] {
             bench.commands.send(open(room)).expect("room in the queue");
         }
-        bench.worker.turn(now);
+        bench.worker.turn(now, Ready::ALL);
         assert_eq!(lost(&bench), []);
 
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        let has_more = bench.worker.guarded(now, |_| panic!("a bug"));
+        let left = bench.worker.guarded(now, |_| panic!("a bug"));
         std::panic::set_hook(hook);
-        assert!(has_more, "the turn that broke off is taken up again");
+        assert_eq!(
+            left,
+            Ready::ALL,
+            "the turn that broke off is taken up again"
+        );
         let mut rooms = lost(&bench);
         rooms.sort_unstable();
         assert_eq!(rooms, [7, 8]);
         assert_eq!(bench.worker.shard.stats().rooms, 0);
 
         bench.commands.send(open(7)).expect("room in the queue");
-        bench.worker.turn(now);
+        bench.worker.turn(now, Ready::ALL);
         assert_eq!(bench.worker.shard.stats().rooms, 1);
         let mut snapshot = bench.worker.shard.stats();
         bench.worker.counted.fill(&mut snapshot);

@@ -136,13 +136,16 @@ type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
 /// Every number of a snapshot but the drops and the time; a test counts them.
 #[rustfmt::skip]
-fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 22] {
+fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 26] {
     [
         ("media_datagrams_in_total", "counter", "Datagrams read.", s.datagrams_in),
         ("media_bytes_in_total", "counter", "Bytes read.", s.bytes_in),
         ("media_datagrams_out_total", "counter", "Datagrams handed to the socket.", s.datagrams_out),
         ("media_bytes_out_total", "counter", "Bytes handed to the socket.", s.bytes_out),
-        ("media_datagrams_unsent_total", "counter", "Datagrams that the socket refused.", s.datagrams_unsent),
+        ("media_datagrams_blocked_total", "counter", "Datagrams given up at full buffers of the kernel.", s.datagrams_blocked),
+        ("media_datagrams_refused_total", "counter", "Datagrams given up because of where they should go.", s.datagrams_refused),
+        ("media_runs_out_total", "counter", "Messages of several datagrams that the socket took.", s.runs_out),
+        ("media_runs_refused_total", "counter", "Messages of several datagrams that were sent again one by one.", s.runs_refused),
         ("media_packets_in_total", "counter", "RTP packets taken from publishers.", s.packets_in),
         ("media_packets_out_total", "counter", "RTP packets sent to subscribers.", s.packets_out),
         ("media_packets_resent_total", "counter", "Retransmissions to subscribers.", s.packets_resent),
@@ -153,6 +156,7 @@ fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 22] {
         ("media_data_in_total", "counter", "Data messages received.", s.data_in),
         ("media_data_out_total", "counter", "Data messages sent.", s.data_out),
         ("media_data_dropped_total", "counter", "Lossy data messages dropped at a full queue.", s.data_dropped),
+        ("media_segmenting", "gauge", "1 while several datagrams leave as one message.", s.is_segmenting),
         ("media_rooms", "gauge", "Rooms now.", s.rooms),
         ("media_transports", "gauge", "Transports now.", s.transports),
         ("media_publications", "gauge", "Publications now.", s.publications),

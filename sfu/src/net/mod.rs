@@ -1,9 +1,12 @@
 //! Sockets: batches of datagrams from and to the kernel.
 //!
 //! Together with `worker` and `handle` this is the only part of the crate that does anything but
-//! compute. `sys` holds every line that needs `unsafe`; `udp` and `interface` are made of it.
+//! compute. `mmsg` and `sys` hold every line that needs `unsafe`; `udp` and `interface` are made of
+//! them. What leaves together is decided by `runs`, without any input or output.
 
 pub mod interface;
+mod mmsg;
+mod runs;
 mod sys;
 pub mod udp;
 

@@ -1,8 +1,8 @@
-//! The system calls that the standard library lacks: recvmmsg, sendmmsg, ppoll, eventfd and
-//! getifaddrs.
+//! The system calls that the standard library lacks, but for those that carry datagrams: ppoll,
+//! eventfd and getifaddrs.
 //!
 //! Every function here takes and gives ordinary values, checks what the kernel says, and keeps no
-//! pointer beyond its own call. There is no `unsafe` anywhere else in this crate.
+//! pointer beyond its own call. There is no `unsafe` in this crate but here and in `mmsg`.
 #![expect(
     unsafe_code,
     reason = "the kernel is spoken to in pointers; a safety comment stands at each"
@@ -10,109 +10,10 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
-
-/// Datagrams in one system call: 64 cost a third less than one by one, and 256 no less than 64.
-pub(super) const BATCH_MAX: usize = 64;
-
-/// One datagram as the kernel gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Received {
-    pub(super) from: SocketAddr,
-    pub(super) len: usize,
-    /// It was longer than its slot, and its end is lost.
-    pub(super) is_truncated: bool,
-}
-
-/// Reads datagrams into consecutive slots of `slot` bytes until there are none, the slots are
-/// full or [`BATCH_MAX`] have come. Never waits. Says of each slot what it holds; `None` for a
-/// sender that is no internet address.
-pub(super) fn recv_batch(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    slot: usize,
-    received: &mut Vec<Option<Received>>,
-) -> io::Result<()> {
-    received.clear();
-    // SAFETY: all-zero bytes are a valid value of these C structures.
-    let mut addresses: [libc::sockaddr_storage; BATCH_MAX] = unsafe { mem::zeroed() };
-    // SAFETY: as above.
-    let mut slots: [libc::iovec; BATCH_MAX] = unsafe { mem::zeroed() };
-    // SAFETY: as above.
-    let mut messages: [libc::mmsghdr; BATCH_MAX] = unsafe { mem::zeroed() };
-    let mut count = 0;
-    for bytes in buffer.chunks_exact_mut(slot).take(BATCH_MAX) {
-        slots[count].iov_base = bytes.as_mut_ptr().cast();
-        slots[count].iov_len = bytes.len();
-        let header = &mut messages[count].msg_hdr;
-        header.msg_name = (&raw mut addresses[count]).cast();
-        header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        header.msg_iov = &raw mut slots[count];
-        header.msg_iovlen = 1;
-        count += 1;
-    }
-    // SAFETY: the first `count` headers point to addresses, slots and bytes that live until this
-    // function returns and are borrowed by nobody else; their lengths are those of what they
-    // point to. The timeout may be null.
-    let result = unsafe {
-        libc::recvmmsg(
-            socket.as_raw_fd(),
-            messages.as_mut_ptr(),
-            count as libc::c_uint,
-            libc::MSG_DONTWAIT,
-            ptr::null_mut(),
-        )
-    };
-    let filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
-    for (message, address) in messages.iter().zip(&addresses).take(filled) {
-        received.push(socket_address(address).map(|from| Received {
-            from,
-            len: message.msg_len as usize,
-            is_truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-        }));
-    }
-    Ok(())
-}
-
-/// Sends datagrams, at most [`BATCH_MAX`], until one is refused. Never waits. Says how many went;
-/// an error is that of the first one.
-pub(super) fn send_batch<'a>(
-    socket: BorrowedFd<'_>,
-    datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
-) -> io::Result<usize> {
-    // SAFETY: all-zero bytes are a valid value of these C structures.
-    let mut slots: [libc::iovec; BATCH_MAX] = unsafe { mem::zeroed() };
-    // SAFETY: as above.
-    let mut messages: [libc::mmsghdr; BATCH_MAX] = unsafe { mem::zeroed() };
-    let mut addresses: [Option<socket2::SockAddr>; BATCH_MAX] = [const { None }; BATCH_MAX];
-    let mut count = 0;
-    for (to, bytes) in datagrams.take(BATCH_MAX) {
-        slots[count].iov_base = bytes.as_ptr().cast_mut().cast();
-        slots[count].iov_len = bytes.len();
-        let address = addresses[count].insert(to.into());
-        let header = &mut messages[count].msg_hdr;
-        header.msg_name = address.as_ptr().cast_mut().cast();
-        header.msg_namelen = address.len();
-        header.msg_iov = &raw mut slots[count];
-        header.msg_iovlen = 1;
-        count += 1;
-    }
-    // SAFETY: the first `count` headers point to addresses, slots and bytes that live until this
-    // function returns, with their true lengths; sending writes to none of them.
-    let result = unsafe {
-        libc::sendmmsg(
-            socket.as_raw_fd(),
-            messages.as_mut_ptr(),
-            count as libc::c_uint,
-            libc::MSG_DONTWAIT,
-        )
-    };
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
-}
 
 /// What a wait is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,11 +24,12 @@ pub(super) enum Interest {
     Writable,
 }
 
-/// Waits until one of the files is ready or `timeout` is over; `None` waits for ever.
+/// Waits until one of the files is ready or `timeout` is over; `None` waits for ever. Says which of
+/// them are ready, or broken, which whoever uses them will find out.
 pub(super) fn wait<const N: usize>(
     files: [(BorrowedFd<'_>, Interest); N],
     timeout: Option<Duration>,
-) -> io::Result<()> {
+) -> io::Result<[bool; N]> {
     let mut polled = files.map(|(file, interest)| libc::pollfd {
         fd: file.as_raw_fd(),
         events: match interest {
@@ -156,8 +58,9 @@ pub(super) fn wait<const N: usize>(
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+        return Ok([false; N]);
     }
-    Ok(())
+    Ok(polled.map(|file| file.revents != 0))
 }
 
 /// A bell that one thread rings and another waits for.
@@ -234,26 +137,6 @@ fn interface_address(interface: &libc::ifaddrs) -> Option<IpAddr> {
             // SAFETY: as above.
             let address = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
             Some(IpAddr::V6(Ipv6Addr::from(address.sin6_addr.s6_addr)))
-        }
-        _ => None,
-    }
-}
-
-fn socket_address(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    let place = ptr::from_ref(address);
-    match libc::c_int::from(address.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the storage is larger than, aligned for and, by its family, filled as this.
-            let address = unsafe { &*place.cast::<libc::sockaddr_in>() };
-            let port = u16::from_be(address.sin_port);
-            Some(SocketAddrV4::new(ipv4(address.sin_addr), port).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            let address = unsafe { &*place.cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
-            let port = u16::from_be(address.sin6_port);
-            Some(SocketAddrV6::new(ip, port, 0, address.sin6_scope_id).into())
         }
         _ => None,
     }
