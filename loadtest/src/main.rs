@@ -3,14 +3,19 @@
 //! It holds the synthetic participants and the bare floor that every figure is compared with. It
 //! deliberately links none of our own media code: what checks us is not ours.
 
+mod client;
 mod floor;
 mod impair;
 mod procfs;
+mod run;
 mod scenario;
+mod signal;
 mod stat;
 mod sys;
 mod table;
 mod traffic;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -27,14 +32,28 @@ struct Cli {
 enum Command {
     /// Measure the least that forwarding can cost on this machine
     Floor(floor::FloorArgs),
+    /// Let synthetic participants join a server and measure what they get
+    Run(Box<run::RunArgs>),
     /// Put a bad network between any client and a server
     Impair(impair::ImpairArgs),
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     sys::raise_open_files()?;
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nobody has chosen a provider before");
     match Cli::parse().command {
-        Command::Floor(args) => floor::run(&args),
-        Command::Impair(args) => impair::run(&args),
+        Command::Floor(args) => floor::run(&args)?,
+        Command::Impair(args) => impair::run(&args)?,
+        Command::Run(args) => {
+            let is_good = run::run(&args)?;
+            return Ok(if is_good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -154,9 +154,9 @@ impl ImpairRelay {
             let Some(message) = self.receiver.message(i) else {
                 continue;
             };
-            let (from, bytes) = (message.from, Box::from(&*message.bytes));
+            let (from, bytes) = (message.from, Box::<[u8]>::from(&*message.bytes));
             match self.client(from)? {
-                Some(client) => self.enqueue(now, client, true, bytes),
+                Some(client) => self.enqueue(now, client, true, &bytes),
                 None => self.refused += 1,
             }
         }
@@ -175,8 +175,8 @@ impl ImpairRelay {
             let Some(message) = self.receiver.message(i) else {
                 continue;
             };
-            let bytes = Box::from(&*message.bytes);
-            self.enqueue(now, client, false, bytes);
+            let bytes = Box::<[u8]>::from(&*message.bytes);
+            self.enqueue(now, client, false, &bytes);
         }
         Ok(())
     }
@@ -215,7 +215,7 @@ impl ImpairRelay {
         Ok(Some(client))
     }
 
-    fn enqueue(&mut self, now: Duration, client: usize, upwards: bool, bytes: Box<[u8]>) {
+    fn enqueue(&mut self, now: Duration, client: usize, upwards: bool, bytes: &[u8]) {
         let Client { up, down, .. } = &mut self.clients[client];
         let link = if upwards { up } else { down };
         for departure in link.decide(now, bytes.len()).into_iter().flatten() {
@@ -224,7 +224,7 @@ impl ImpairRelay {
                 continue;
             }
             self.order += 1;
-            let (order, bytes) = (self.order, bytes.clone());
+            let (order, bytes) = (self.order, Box::from(bytes));
             self.in_flight.push(Reverse(InFlight {
                 departure,
                 order,

@@ -1,0 +1,446 @@
+//! `loadtest run`: a scenario against a server, from the first join to the verdict.
+//!
+//! Joins everyone, lets them settle, measures for a while, asks every participant what it got and
+//! reads the server's process from outside. The protocol is in `signal`, the media in `client`,
+//! the figures in `report`.
+
+mod options;
+mod report;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use self::options::RunArgs;
+use self::report::{Joins, Report, ServerUse};
+use crate::client::payload::Voice;
+use crate::client::peer::Identity;
+use crate::client::sender::{AUDIO_HEADER, AUDIO_PACKET_MIN, Content};
+use crate::client::tracker::Experience;
+use crate::client::worker::{Command, MemberId, Outcome, Shared, Spans, WorkerHandle};
+use crate::procfs::ProcessSample;
+use crate::scenario::Scenario;
+use crate::signal::livekit::{self, Server};
+use crate::signal::{JoinEvent, JoinSpec, Signals, TrackSpec};
+use crate::stat::Histogram;
+use crate::table;
+
+/// How long joins may take after the last one was started.
+const JOIN_PATIENCE: Duration = Duration::from_secs(20);
+/// Between the last join and the window: layers settle, caches warm up.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// After the window, for packets on their way.
+const STRAGGLERS: Duration = Duration::from_millis(700);
+
+/// Runs the subcommand; `false` when a threshold was missed.
+pub(crate) fn run(args: &RunArgs) -> Result<bool> {
+    let scenario = args.scenario()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let report = runtime.block_on(Run::start(args, scenario)?.carry_out())?;
+    // Sessions that do not hear that they should leave are dropped.
+    runtime.shutdown_timeout(Duration::from_millis(300));
+    table::say(&report.render());
+    if let Some(path) = &args.json {
+        std::fs::write(path, serde_json::to_string_pretty(&report)?).context("--json")?;
+    }
+    let missed = args.thresholds.missed(&report);
+    for miss in &missed {
+        table::progress(&format!("missed: {miss}"));
+    }
+    Ok(missed.is_empty())
+}
+
+/// A participant as the run knows it.
+struct Participant {
+    room: u32,
+    started: Instant,
+    connected: Option<Instant>,
+    leave: watch::Sender<bool>,
+    /// Whether it is there from before the window to its end.
+    is_steady: bool,
+}
+
+struct Run {
+    scenario: Scenario,
+    server_pids: Vec<u32>,
+    server: Server,
+    signals: Arc<Signals>,
+    events: mpsc::UnboundedReceiver<JoinEvent>,
+    voice: Option<Arc<Voice>>,
+    participants: HashMap<MemberId, Participant>,
+    next_id: MemberId,
+    joins: Joins,
+    failures: Vec<String>,
+    profiles: HashSet<String>,
+}
+
+impl Run {
+    fn start(args: &RunArgs, scenario: Scenario) -> Result<Self> {
+        let number: u32 = std::process::id().wrapping_mul(0x9e37_79b9) | 1;
+        let shared = Arc::new(Shared::new(number));
+        let workers = (0..args.threads.max(1))
+            .map(|_| WorkerHandle::start(shared.clone()))
+            .collect::<Result<Vec<_>>>()?;
+        let voice = voice_of(&scenario)?;
+        let (sender, events) = mpsc::unbounded_channel();
+        let signals = Arc::new(Signals {
+            shared,
+            workers,
+            identity: Identity::generate()?,
+            publications: Mutex::default(),
+            next_number: AtomicU32::new(0),
+            events: sender,
+            via: args.via,
+            bind: args.bind,
+        });
+        Ok(Self {
+            scenario,
+            server_pids: args.server_pid.clone(),
+            server: args.server(number),
+            signals,
+            events,
+            voice,
+            participants: HashMap::new(),
+            next_id: 1,
+            joins: Joins::default(),
+            failures: Vec::new(),
+            profiles: HashSet::new(),
+        })
+    }
+
+    async fn carry_out(mut self) -> Result<Report> {
+        table::progress(&format!(
+            "{}: about {:.0} packets a second to deliver",
+            self.scenario.name,
+            self.scenario.delivered_per_second()
+        ));
+        self.join_all().await?;
+        tokio::time::sleep(WARM_UP).await;
+        let server = self.measure().await?;
+        tokio::time::sleep(STRAGGLERS).await;
+        self.take_events();
+        let (experience, live, expected) = self.sum_up().await?;
+        Ok(Report::new(
+            &self.scenario,
+            &self.joins,
+            self.failures,
+            &self.profiles,
+            &experience,
+            (live, expected),
+            server,
+        ))
+    }
+
+    /// Publishers first, then watchers, spread evenly over the time that the scenario gives.
+    async fn join_all(&mut self) -> Result<()> {
+        let mut specs: Vec<JoinSpec> = Vec::new();
+        for is_publisher in [true, false] {
+            for room in 0..self.scenario.rooms {
+                let count = match is_publisher {
+                    true => self.scenario.publishers,
+                    false => self.scenario.subscribers,
+                };
+                specs
+                    .extend((0..count).map(|index| self.spec(room, is_publisher.then_some(index))));
+            }
+        }
+        let gap = Duration::from_secs_f64(self.scenario.join_seconds / specs.len().max(1) as f64);
+        let total = specs.len();
+        self.start_joins(specs, gap, true).await;
+        let deadline = Instant::now() + JOIN_PATIENCE;
+        while self.joins.connected + self.failures.len() < total && Instant::now() < deadline {
+            let wait = tokio::time::timeout(Duration::from_secs(1), self.events.recv());
+            if let Ok(Some(event)) = wait.await {
+                self.note(event);
+            }
+        }
+        table::progress(&format!(
+            "{} of {total} joined, {} failed",
+            self.joins.connected,
+            self.failures.len()
+        ));
+        if let Some(failure) = self.failures.first() {
+            table::progress(&format!("first failure: {failure}"));
+        }
+        ensure!(self.joins.connected > 0, "nobody could join");
+        Ok(())
+    }
+
+    fn spec(&mut self, room: u32, publisher: Option<u32>) -> JoinSpec {
+        let id = self.next_id;
+        self.next_id += 1;
+        let tracks = publisher.map_or_else(Vec::new, |index| self.tracks(index));
+        JoinSpec { id, room, tracks }
+    }
+
+    fn tracks(&self, index: u32) -> Vec<TrackSpec> {
+        let turn = (self.scenario.speaker_seconds > 0.0).then(|| {
+            let nanos = (self.scenario.speaker_seconds * 1e9) as u64;
+            (index, self.scenario.publishers, nanos)
+        });
+        let screen = self.scenario.screen.filter(|_| index == 0);
+        let voice = self.voice.clone().map(Content::Audio);
+        let camera = self.scenario.video.map(Content::Video);
+        let track = |content, is_screen| TrackSpec {
+            content,
+            is_screen,
+            turn,
+        };
+        let flat = voice
+            .into_iter()
+            .chain(camera)
+            .map(|content| track(content, false));
+        flat.chain(screen.map(|screen| track(Content::Video(screen), true)))
+            .collect()
+    }
+
+    async fn start_joins(&mut self, specs: Vec<JoinSpec>, gap: Duration, is_steady: bool) {
+        let start = Instant::now();
+        for (index, spec) in specs.into_iter().enumerate() {
+            let due = start + gap * index as u32;
+            while let Some(wait) = due.checked_duration_since(Instant::now()) {
+                tokio::time::sleep(wait).await;
+            }
+            self.take_events();
+            self.start_join(spec, is_steady);
+        }
+    }
+
+    fn start_join(&mut self, spec: JoinSpec, is_steady: bool) {
+        let (leave, leaving) = watch::channel(false);
+        let (signals, server) = (self.signals.clone(), self.server.clone());
+        self.joins.started += 1;
+        self.participants.insert(
+            spec.id,
+            Participant {
+                room: spec.room,
+                started: Instant::now(),
+                connected: None,
+                leave,
+                is_steady,
+            },
+        );
+        tokio::spawn(async move {
+            livekit::participate(&signals, &server, spec, leaving).await;
+        });
+    }
+
+    fn take_events(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.note(event);
+        }
+    }
+
+    fn note(&mut self, event: JoinEvent) {
+        match event {
+            JoinEvent::Connected(id, at, profile) => {
+                self.profiles.insert(profile);
+                if let Some(participant) = self.participants.get_mut(&id) {
+                    participant.connected = Some(at);
+                    let took = at.duration_since(participant.started);
+                    self.joins.connected += 1;
+                    self.joins.times.record(took.as_micros() as u64);
+                }
+            }
+            JoinEvent::Failed(id, reason) => {
+                if let Some(participant) = self.participants.get_mut(&id) {
+                    participant.is_steady = false;
+                }
+                self.failures.push(reason);
+            }
+        }
+    }
+
+    /// Opens the window, lets storms and changes happen in it, and looks at the server.
+    async fn measure(&mut self) -> Result<Option<ServerUse>> {
+        let shared = self.signals.shared.clone();
+        let length = Duration::from_secs_f64(self.scenario.seconds);
+        let before = self.look_at_server()?;
+        let start = shared.epoch.elapsed().as_nanos() as u64;
+        shared
+            .window_end
+            .store(start + length.as_nanos() as u64, Ordering::Relaxed);
+        shared.window_start.store(start, Ordering::Relaxed);
+        let opened = Instant::now();
+        let mut storm = self.storm();
+        let mut told = Instant::now();
+        let (mut sent, mut received) = (0, 0);
+        let stay = self.scenario.stay_seconds;
+        let mut next_change = opened;
+        while opened.elapsed() < length {
+            while storm
+                .last()
+                .is_some_and(|(due, _)| opened.elapsed() >= *due)
+            {
+                if let Some((_, spec)) = storm.pop() {
+                    self.start_join(spec, false);
+                }
+            }
+            if stay > 0.0 && self.scenario.subscribers > 0 && Instant::now() >= next_change {
+                let leaves = f64::from(self.scenario.subscribers * self.scenario.rooms) / stay;
+                next_change += Duration::from_secs_f64(1.0 / leaves);
+                self.replace_one().await;
+            }
+            self.take_events();
+            if told.elapsed() >= Duration::from_secs(1) {
+                told = Instant::now();
+                let now = (
+                    shared.sent.load(Ordering::Relaxed),
+                    shared.received.load(Ordering::Relaxed),
+                );
+                table::progress(&format!(
+                    "{:3.0} s: sent {}/s, received {}/s, {} connected, {} failed",
+                    opened.elapsed().as_secs_f64(),
+                    now.0 - sent,
+                    now.1 - received,
+                    self.joins.connected,
+                    self.failures.len()
+                ));
+                (sent, received) = now;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let after = self.look_at_server()?;
+        Ok(before
+            .zip(after)
+            .map(|(before, after)| ServerUse::between(&before, &after, length)))
+    }
+
+    fn look_at_server(&self) -> Result<Option<Vec<ProcessSample>>> {
+        let looks = self.server_pids.iter().map(|&pid| {
+            ProcessSample::take(pid).with_context(|| format!("reading server process {pid}"))
+        });
+        let looks: Vec<ProcessSample> = looks.collect::<Result<_>>()?;
+        Ok((!looks.is_empty()).then_some(looks))
+    }
+
+    /// Joins of the storm with their times, the earliest last.
+    fn storm(&mut self) -> Vec<(Duration, JoinSpec)> {
+        let Some(storm) = self.scenario.storm else {
+            return Vec::new();
+        };
+        let first_room = self.scenario.rooms;
+        let mut joins: Vec<(Duration, JoinSpec)> = (0..storm.joins)
+            .map(|index| {
+                let share = f64::from(index) / f64::from(storm.joins);
+                let room = first_room + index % storm.rooms.max(1);
+                (
+                    Duration::from_secs_f64(storm.seconds * share),
+                    self.spec(room, None),
+                )
+            })
+            .collect();
+        joins.reverse();
+        joins
+    }
+
+    /// Lets the watcher that has been there longest leave, and another one join in its room.
+    async fn replace_one(&mut self) {
+        let publishers = self.scenario.publishers * self.scenario.rooms;
+        let candidates = self.participants.iter().filter(|(id, participant)| {
+            **id > publishers && participant.connected.is_some() && !*participant.leave.borrow()
+        });
+        let Some((&id, participant)) = candidates.min_by_key(|(id, _)| **id) else {
+            return;
+        };
+        let room = participant.room;
+        // A session that has ended by itself has left already.
+        let _ = participant.leave.send(true);
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.is_steady = false;
+        }
+        let spec = self.spec(room, None);
+        self.start_join(spec, false);
+    }
+
+    /// Asks everyone what it got. Who was there all the time should have got everything that
+    /// others sent in its room; of the rest only gaps within what came count as loss.
+    async fn sum_up(&mut self) -> Result<(Experience, usize, usize)> {
+        let publications = self
+            .signals
+            .publications
+            .lock()
+            .expect("no holder panics")
+            .clone();
+        let (mut total, mut live, mut expected) = (Experience::default(), 0, 0);
+        let mut replies = Vec::new();
+        for (&id, participant) in &self.participants {
+            if participant.connected.is_none() {
+                continue;
+            }
+            let mut spans = Spans::new();
+            if participant.is_steady {
+                let others = publications.iter();
+                for publication in others.filter(|p| p.room == participant.room && p.owner != id) {
+                    expected += 1;
+                    let [record] = &publication.records[..] else {
+                        continue;
+                    };
+                    if let Some((first, last)) = record.span() {
+                        spans.insert(publication.number, (publication.number << 2, first, last));
+                    }
+                }
+            }
+            let (reply, outcome) = oneshot::channel();
+            self.signals
+                .worker(id)
+                .send(Command::Finish { id, spans, reply });
+            replies.push((participant.started, participant.is_steady, outcome));
+        }
+        for (started, is_steady, outcome) in replies {
+            let Ok(Outcome {
+                experience,
+                live: streams,
+                first_media,
+            }) = outcome.await
+            else {
+                continue;
+            };
+            total.merge(&experience);
+            live += if is_steady { streams } else { 0 };
+            if let Some(at) = first_media {
+                self.joins
+                    .first_media
+                    .record(at.duration_since(started).as_micros() as u64);
+            }
+        }
+        for participant in self.participants.values() {
+            // A session that has ended by itself has left already.
+            let _ = participant.leave.send(true);
+        }
+        Ok((total, live, expected))
+    }
+}
+
+fn voice_of(scenario: &Scenario) -> Result<Option<Arc<Voice>>> {
+    if scenario.audio_packet_size == 0 {
+        return Ok(None);
+    }
+    let size = scenario.audio_packet_size;
+    ensure!(
+        size >= AUDIO_PACKET_MIN,
+        "audio packets have at least {AUDIO_PACKET_MIN} bytes"
+    );
+    Ok(Some(Arc::new(Voice::encode(size - AUDIO_HEADER)?)))
+}
+
+/// Histograms start empty; a name for the two of the joins.
+impl Default for Joins {
+    fn default() -> Self {
+        let (times, first_media) = (Histogram::default(), Histogram::default());
+        Self {
+            started: 0,
+            connected: 0,
+            times,
+            first_media,
+        }
+    }
+}
