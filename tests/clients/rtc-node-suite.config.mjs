@@ -6,6 +6,7 @@ export default defineConfig({
   test: {
     include: ['node_modules/@livekit/rtc-node/src/tests/*.test.ts'],
     exclude: [],
+    setupFiles: ['./rtc-node-suite.setup.mjs'],
     fileParallelism: false,
     server: { deps: { inline: [/@livekit\/rtc-node/] } },
   },
