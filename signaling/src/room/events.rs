@@ -210,6 +210,12 @@ impl Room {
             CommandError::NoCommonCodec(subscription) => self.give_up(now, *subscription),
             // A full queue of a slow receiver. The counters tell the operator.
             CommandError::NotSent(_) => {}
+            // A client that hung up and our command crossed on the way.
+            CommandError::UnknownTransport(_)
+            | CommandError::UnknownPublication(_)
+            | CommandError::UnknownSubscription(_) => {
+                tracing::debug!(room = %self.id, %error, "a command came too late");
+            }
             error => tracing::warn!(room = %self.id, %error, "the media plane refused a command"),
         }
     }
