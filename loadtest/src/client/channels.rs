@@ -17,6 +17,10 @@ use sctp_proto::{
 /// The address is a formality: packets go through DTLS.
 const NOWHERE: &str = "127.0.0.1:5000";
 
+/// Where the type of the first chunk is, and that of one that starts an association.
+const FIRST_CHUNK: usize = 12;
+const INIT: u8 = 1;
+
 /// One client's association.
 pub(crate) struct Channels {
     endpoint: Endpoint,
@@ -54,6 +58,11 @@ impl Channels {
 
     /// Takes a packet out of DTLS.
     pub(crate) fn handle(&mut self, now: Instant, packet: &[u8]) {
+        if packet.get(FIRST_CHUNK) == Some(&INIT) {
+            // Both sides start at once. Ours goes on: an endpoint that is no server cannot take
+            // theirs, and the other side answers ours (RFC 9260 section 5.2).
+            return;
+        }
         let nowhere: SocketAddr = NOWHERE.parse().expect("a constant address");
         let packet = Bytes::copy_from_slice(packet);
         let event = self.endpoint.handle(now, nowhere, None, None, packet);

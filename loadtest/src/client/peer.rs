@@ -1,8 +1,8 @@
 //! One synthetic participant's transport: ICE, DTLS, SRTP and data channels as one state machine.
 //!
-//! Sans-IO: datagrams and time go in, datagrams and decrypted media come out. It always controls
-//! ICE towards one remote address and works with lite and full agents. All of its parts come from
-//! published crates, none from this project's media server.
+//! Sans-IO: datagrams and time go in, datagrams and decrypted media come out. It checks one remote
+//! address, controls ICE unless the other side insists on that, and works with lite and full
+//! agents. All of its parts come from published crates, none from this project's media server.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -95,6 +95,7 @@ struct Ice {
     next_check: Instant,
     last_heard: Instant,
     is_connected: bool,
+    is_controlling: bool,
 }
 
 struct Srtp {
@@ -127,6 +128,7 @@ impl Peer {
                 next_check: now,
                 last_heard: now,
                 is_connected: false,
+                is_controlling: true,
             },
             dtls,
             is_dtls_client,
@@ -231,7 +233,8 @@ impl Peer {
 
     fn check(&mut self, now: Instant) {
         let user = format!("{}:{}", self.ice.remote.ufrag, self.ice.local.ufrag);
-        let request = StunMessage::binding_request(&user, TransId::new(), true, 1, PRIORITY, true);
+        let (id, controls) = (TransId::new(), self.ice.is_controlling);
+        let request = StunMessage::binding_request(&user, id, controls, 1, PRIORITY, controls);
         let password = self.ice.remote.password.clone();
         self.send_stun(&request, &password);
         if self.ice.is_connected {
@@ -255,6 +258,12 @@ impl Peer {
                 self.ice.is_connected = true;
                 self.ice.next_check = now + CONSENT_INTERVAL;
                 self.handle_timeout(now);
+            }
+        } else if message.is_failed_binding_response() {
+            // RFC 8445 section 7.2.5.1: a role conflict is repaired by the side that is told.
+            if message.error_code().is_some_and(|(code, _)| code == 487) {
+                self.ice.is_controlling = !self.ice.is_controlling;
+                self.ice.next_check = now;
             }
         } else if message.is_binding_request()
             && message.verify(self.ice.local.password.as_bytes(), hmac)

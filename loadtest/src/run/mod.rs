@@ -24,8 +24,7 @@ use crate::client::tracker::Experience;
 use crate::client::worker::{Command, MemberId, Outcome, Shared, Spans, WorkerHandle};
 use crate::procfs::ProcessSample;
 use crate::scenario::Scenario;
-use crate::signal::livekit::{self, Server};
-use crate::signal::{JoinEvent, JoinSpec, Signals, TrackSpec};
+use crate::signal::{JoinEvent, JoinSpec, Signals, TrackSpec, janus, livekit};
 use crate::stat::Histogram;
 use crate::table;
 
@@ -58,6 +57,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool> {
     Ok(missed.is_empty())
 }
 
+/// Which server, and how to talk to it.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// Any that speaks the LiveKit protocol.
+    Livekit(livekit::Server),
+    /// The videoroom of Janus.
+    Janus(janus::Server),
+}
+
 /// A participant as the run knows it.
 struct Participant {
     room: u32,
@@ -71,7 +79,7 @@ struct Participant {
 struct Run {
     scenario: Scenario,
     server_pids: Vec<u32>,
-    server: Server,
+    server: Target,
     signals: Arc<Signals>,
     events: mpsc::UnboundedReceiver<JoinEvent>,
     voice: Option<Arc<Voice>>,
@@ -178,7 +186,15 @@ impl Run {
         let id = self.next_id;
         self.next_id += 1;
         let tracks = publisher.map_or_else(Vec::new, |index| self.tracks(index));
-        JoinSpec { id, room, tracks }
+        let has_publishers = room < self.scenario.rooms;
+        let others = self.scenario.publishers - u32::from(publisher.is_some());
+        let publishers = if has_publishers { others } else { 0 };
+        JoinSpec {
+            id,
+            room,
+            tracks,
+            publishers,
+        }
     }
 
     fn tracks(&self, index: u32) -> Vec<TrackSpec> {
@@ -229,7 +245,14 @@ impl Run {
             },
         );
         tokio::spawn(async move {
-            livekit::participate(&signals, &server, spec, leaving).await;
+            match server {
+                Target::Livekit(server) => {
+                    livekit::participate(&signals, &server, spec, leaving).await;
+                }
+                Target::Janus(server) => {
+                    janus::participate(&signals, &server, spec, leaving).await;
+                }
+            }
         });
     }
 

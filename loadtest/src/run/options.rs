@@ -4,11 +4,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use super::Target;
 use super::report::Report;
 use crate::scenario::{PRESETS, Scenario, Storm, Video};
-use crate::signal::livekit::Server;
+use crate::signal::{janus, livekit};
+
+/// What kind of server is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PeerKind {
+    /// Speaks the LiveKit protocol: ws:// or wss://
+    Livekit,
+    /// Janus with its videoroom: the http:// address of its API
+    Janus,
+}
 
 /// Options of `loadtest run`.
 #[derive(Debug, Args)]
@@ -19,6 +29,9 @@ pub(crate) struct RunArgs {
     /// The server's address
     #[arg(long, default_value = "ws://127.0.0.1:7880", env = "LIVEKIT_URL")]
     pub(crate) url: String,
+    /// What kind of server that is
+    #[arg(long, value_enum, default_value = "livekit")]
+    pub(crate) peer: PeerKind,
     /// API key
     #[arg(long, default_value = "devkey", env = "LIVEKIT_API_KEY")]
     pub(crate) api_key: String,
@@ -145,6 +158,11 @@ impl RunArgs {
             "a scenario without participants"
         );
         ensure!(scenario.publishers > 0, "somebody must publish");
+        let needs_more = scenario.storm.is_some() || scenario.stay_seconds > 0.0;
+        ensure!(
+            self.peer == PeerKind::Livekit || !needs_more,
+            "storms and changing watchers are measured over the LiveKit protocol only"
+        );
         ensure!(
             scenario.seconds > 0.0 && scenario.join_seconds >= 0.0,
             "times must be positive"
@@ -164,12 +182,19 @@ impl RunArgs {
     }
 
     /// Where to join; rooms of different runs do not meet.
-    pub(crate) fn server(&self, run: u32) -> Server {
-        Server {
-            url: self.url.trim_end_matches('/').to_owned(),
-            key: self.api_key.clone(),
-            secret: self.api_secret.clone(),
-            room_prefix: format!("load-{run:08x}"),
+    pub(crate) fn server(&self, run: u32) -> Target {
+        let url = self.url.trim_end_matches('/').to_owned();
+        match self.peer {
+            PeerKind::Livekit => Target::Livekit(livekit::Server {
+                url,
+                key: self.api_key.clone(),
+                secret: self.api_secret.clone(),
+                room_prefix: format!("load-{run:08x}"),
+            }),
+            PeerKind::Janus => Target::Janus(janus::Server {
+                url,
+                first_room: run >> 4,
+            }),
         }
     }
 }

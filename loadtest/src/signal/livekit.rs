@@ -355,6 +355,7 @@ impl<'a> Session<'a> {
             pending.is_sending = true;
             self.signals.publish(&Publish {
                 owner: self.spec.id,
+                sender: self.spec.id,
                 room: self.spec.room,
                 track: &pending.track,
                 ssrcs: &pending.ssrcs,

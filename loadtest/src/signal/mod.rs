@@ -4,6 +4,7 @@
 //! told to leave. What participants then do to each other is the same for every server, so that
 //! figures can be compared.
 
+pub(crate) mod janus;
 pub(crate) mod livekit;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -30,6 +31,8 @@ pub(crate) struct JoinSpec {
     pub(crate) room: u32,
     /// Tracks to publish.
     pub(crate) tracks: Vec<TrackSpec>,
+    /// Others in the room who publish, for servers that must be asked for each of them.
+    pub(crate) publishers: u32,
 }
 
 /// A track to publish.
@@ -219,15 +222,17 @@ impl Signals {
             .lock()
             .expect("no holder panics")
             .push(publication);
-        self.worker(owner)
-            .send(Command::Publish { id: owner, plan });
+        let id = publish.sender;
+        self.worker(id).send(Command::Publish { id, plan });
     }
 }
 
 /// A publication whose section is agreed.
 pub(crate) struct Publish<'a> {
-    /// Who sends it.
+    /// Who publishes it.
     pub(crate) owner: MemberId,
+    /// Whose transport sends it: another one where publishing has its own.
+    pub(crate) sender: MemberId,
     /// Number of the room.
     pub(crate) room: u32,
     /// What it sends.
