@@ -87,6 +87,11 @@ pub struct Limits {
     /// Datagrams to one participant that leave as one message. The first eight bring nearly all that
     /// can be won, and a burst of more than 16 overruns the queues of wireless links.
     pub segments_per_send_max: usize,
+    /// Bytes of RTP padding that a packet may get to be as long as its neighbours and leave with
+    /// them, 64 at most; 0 switches padding off.
+    pub padding_bytes_max: usize,
+    /// The share of padding in what leaves as one message, in percent.
+    pub padding_percent_max: u32,
     /// Slabs of 2 KB on one worker, for all histories and everything under way: 128 MB.
     pub slabs_max: usize,
     /// Retransmissions to one subscriber as a share of what it is sent, in percent.
@@ -128,6 +133,8 @@ impl Default for Limits {
             codecs_per_track_max: 8,
             batch_bytes_max: 64 * 1024,
             segments_per_send_max: 16,
+            padding_bytes_max: 64,
+            padding_percent_max: 5,
             slabs_max: 65_536,
             resend_percent_max: 20,
             keyframe_interval_min: Duration::from_millis(500),

@@ -68,6 +68,11 @@ impl SlabPool {
         &self.chunks[chunk][start..start + len]
     }
 
+    /// How many bytes a packet has.
+    pub fn len(&self, packet: &PacketRef) -> usize {
+        usize::from(self.slots[packet.index as usize].len)
+    }
+
     /// One claim more on the same packet.
     pub fn share(&mut self, packet: &PacketRef) -> PacketRef {
         self.slots[packet.index as usize].claims += 1;

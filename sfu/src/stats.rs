@@ -27,6 +27,8 @@ pub struct StatsSnapshot {
     pub packets_out: u64,
     /// Retransmissions sent to subscribers.
     pub packets_resent: u64,
+    /// Bytes of padding that made packets as long as their neighbours.
+    pub padding_out: u64,
     /// Packets that subscribers asked for and that could not be sent again.
     pub resends_refused: u64,
     /// Packets that publishers were asked to send again.

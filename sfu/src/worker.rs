@@ -212,6 +212,9 @@ impl Worker {
                 Output::Transmit(batch) => {
                     let sent = self.socket.send_batch(&batch);
                     self.counted.note(sent);
+                    if !self.socket.is_segmenting() {
+                        self.shard.stop_padding();
+                    }
                 }
                 Output::Event(event) => {
                     let event = self.complete(event);

@@ -136,7 +136,7 @@ type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
 /// Every number of a snapshot but the drops and the time; a test counts them.
 #[rustfmt::skip]
-fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 26] {
+fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 27] {
     [
         ("media_datagrams_in_total", "counter", "Datagrams read.", s.datagrams_in),
         ("media_bytes_in_total", "counter", "Bytes read.", s.bytes_in),
@@ -149,6 +149,7 @@ fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 26] {
         ("media_packets_in_total", "counter", "RTP packets taken from publishers.", s.packets_in),
         ("media_packets_out_total", "counter", "RTP packets sent to subscribers.", s.packets_out),
         ("media_packets_resent_total", "counter", "Retransmissions to subscribers.", s.packets_resent),
+        ("media_padding_bytes_out_total", "counter", "Padding that made packets as long as their neighbours.", s.padding_out),
         ("media_resends_refused_total", "counter", "Retransmissions that were not possible.", s.resends_refused),
         ("media_packets_requested_total", "counter", "Retransmissions asked of publishers.", s.packets_requested),
         ("media_keyframes_requested_total", "counter", "Keyframes asked of publishers.", s.keyframes_requested),

@@ -13,6 +13,7 @@ mod demux;
 pub mod event;
 pub(crate) mod fuzz;
 pub mod output;
+pub(crate) mod padding;
 mod peer;
 mod reports;
 mod router;
@@ -29,6 +30,7 @@ use self::command::Directive;
 use self::demux::{Demux, Protocol};
 use self::event::{Event, EventKind};
 pub use self::output::{Batch, Datagram, Output};
+use self::padding::Leaving;
 use self::reports::Moment;
 use self::router::Router;
 use self::timers::{TimerKey, Timers};
@@ -67,6 +69,8 @@ pub struct Shard {
     outgoing: OutgoingBatch,
     /// Where RTCP is put together.
     compound: Vec<u8>,
+    /// Where it is planned how media leaves for one receiver.
+    leaving: Vec<Leaving>,
 }
 
 /// The batch that is being filled.
@@ -118,6 +122,7 @@ impl Shard {
             ntp_at_start: ntp_at_now,
             outgoing: OutgoingBatch::default(),
             compound: Vec::new(),
+            leaving: Vec::new(),
         }
     }
 
@@ -183,6 +188,11 @@ impl Shard {
             Some(event) => Output::Event(event),
             None => Output::Timeout(self.timers.next()),
         }
+    }
+
+    /// Pads no more: nothing leaves together, so nothing is won by it.
+    pub fn stop_padding(&mut self) {
+        self.router.limits.padding_bytes_max = 0;
     }
 
     /// When to be called again: what [`Output::Timeout`] said last.
@@ -395,6 +405,7 @@ impl Shard {
 
     /// Seals what waits to leave for a peer.
     fn flush_media(&mut self, place: usize) {
+        self.plan_media(place);
         let Router {
             peers,
             rooms,
@@ -405,22 +416,64 @@ impl Shard {
         let peer = &mut peers[place];
         let destination = peer.transport.destination();
         let arena = &mut self.outgoing.arena;
-        for pending in peer.media.pending.drain(..) {
+        for leaving in self.leaving.drain(..) {
+            let pending = &peer.media.pending[leaving.index];
             let start = arena.len();
             let subscription = &mut rooms.subscriptions[pending.subscription].subscription;
             let payload = pool.bytes(&pending.packet);
             let transport = &mut peer.transport;
-            let is_sealed = subscription.seal(&pending.outgoing, payload, |seq, header, parts| {
-                destination.is_some() && transport.protect_rtp_parts(seq, header, parts, arena)
-            });
+            let padding = usize::from(leaving.padding);
+            let is_sealed = destination.is_some()
+                && subscription.seal(&pending.outgoing, payload, padding, |seq, header, parts| {
+                    transport.protect_rtp_parts(seq, header, parts, arena)
+                });
             if let (Some(to), true) = (destination, is_sealed) {
                 stats.packets_out += u64::from(!pending.outgoing.is_repair());
+                stats.padding_out += padding as u64;
                 self.outgoing.datagrams.push(Datagram {
                     to,
                     range: start as u32..arena.len() as u32,
                 });
             }
+        }
+        for pending in peer.media.pending.drain(..) {
             pool.release(pending.packet);
+        }
+    }
+
+    /// Puts what waits to leave for a peer into an order and chooses its padding. Pictures first:
+    /// a short sound between two of their packets would end their run.
+    fn plan_media(&mut self, place: usize) {
+        let Router {
+            peers,
+            rooms,
+            pool,
+            limits,
+            ..
+        } = &self.router;
+        let pending = &peers[place].media.pending;
+        self.leaving.clear();
+        for wants_sound in [false, true] {
+            for (index, pending) in pending.iter().enumerate() {
+                if pending.outgoing.is_sound() == wants_sound {
+                    let subscription = &rooms.subscriptions[pending.subscription].subscription;
+                    let len = pool.len(&pending.packet);
+                    self.leaving.push(Leaving {
+                        index,
+                        len: subscription.sealed_len(&pending.outgoing, len) as u16,
+                        is_fixed: !pending.outgoing.is_sent_once(),
+                        padding: 0,
+                    });
+                }
+            }
+        }
+        if self.leaving.len() > 1 && limits.padding_bytes_max > 0 {
+            let bounds = padding::Bounds {
+                bytes_max: limits.padding_bytes_max,
+                percent_max: limits.padding_percent_max,
+                segments_max: limits.segments_per_send_max,
+            };
+            padding::pad(&mut self.leaving, bounds);
         }
     }
 

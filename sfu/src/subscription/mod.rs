@@ -24,6 +24,7 @@ use crate::rtp::codec::{red, vp8};
 use crate::rtp::extension::AudioLevel;
 use crate::rtp::packet::{OutgoingExtensions, OutgoingHeader};
 use crate::rtp::rtx;
+use crate::shard::padding::PADDING_MAX;
 use crate::slab::PacketRef;
 use crate::transport::params::ExtensionIds;
 use crate::unit::{SeqNo, Ssrc};
@@ -51,6 +52,18 @@ impl Outgoing {
     /// Whether it has been sent before.
     pub fn is_repair(&self) -> bool {
         self.form != Form::Media
+    }
+
+    /// Whether it is sound.
+    pub fn is_sound(&self) -> bool {
+        matches!(self.codec.codec, Codec::Opus | Codec::Red)
+    }
+
+    /// Whether this is the only packet that will ever have its number: what is sent again gets a
+    /// number of its own, on the stream of retransmissions. Only such a packet may be padded, for
+    /// under one number SRTP must never seal two different ones.
+    pub fn is_sent_once(&self) -> bool {
+        self.codec.rtx_payload_type.is_some()
     }
 }
 
@@ -232,11 +245,22 @@ impl Subscription {
         Some((self.outgoing(form, numbers, info)?, packet))
     }
 
-    /// Lays header and payload down for `seal`, which says whether the packet can leave.
+    /// How long a packet with so many bytes of payload becomes, in plain and without padding. An
+    /// upper bound where redundant copies are left out.
+    pub fn sealed_len(&self, outgoing: &Outgoing, payload: usize) -> usize {
+        match (&self.rtx_header, outgoing.form) {
+            (Some(header), Form::Repair(_)) => header.bytes().len() + rtx::PREFIX_LEN + payload,
+            _ => self.header.bytes().len() + payload,
+        }
+    }
+
+    /// Lays header, payload and so many bytes of padding down for `seal`, which says whether the
+    /// packet can leave.
     pub fn seal(
         &mut self,
         outgoing: &Outgoing,
         payload: &[u8],
+        padding: usize,
         seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
     ) -> bool {
         let payload = match outgoing.codec.unwraps_red {
@@ -246,12 +270,20 @@ impl Subscription {
             },
             false => payload,
         };
+        debug_assert!(
+            padding == 0 || outgoing.is_sent_once(),
+            "one number, one packet"
+        );
         let mut prefix = [0; vp8::DESCRIPTOR_MAX];
         let (prefix, rest) = renumber(outgoing, payload, &mut prefix);
+        let mut tail = [0; PADDING_MAX];
+        let tail = fill(&mut tail, padding);
         match outgoing.form {
             Form::Media => {
                 set(&mut self.header, outgoing, outgoing.numbers.seq);
-                if seal(outgoing.numbers.seq, self.header.bytes(), &[prefix, rest]) {
+                self.header.set_padded(padding > 0);
+                let parts = [prefix, rest, tail];
+                if seal(outgoing.numbers.seq, self.header.bytes(), &parts) {
                     self.note_sent(payload.len());
                     return true;
                 }
@@ -263,8 +295,9 @@ impl Subscription {
                     .as_mut()
                     .expect("a repair is only made where there is a stream for it");
                 set(header, outgoing, seq);
+                header.set_padded(padding > 0);
                 let original = rtx::prefix(outgoing.numbers.seq.wire());
-                seal(seq, header.bytes(), &[&original, prefix, rest])
+                seal(seq, header.bytes(), &[&original, prefix, rest, tail])
             }
         }
     }
@@ -358,6 +391,14 @@ fn set(header: &mut OutgoingHeader, outgoing: &Outgoing, seq: SeqNo) {
     );
     header.set_audio_level(outgoing.audio_level.map(audio_level));
     header.set_video_orientation(outgoing.orientation);
+}
+
+/// So many bytes of padding, of which the last counts them (RFC 3550 section 5.1).
+fn fill(tail: &mut [u8; PADDING_MAX], padding: usize) -> &[u8] {
+    if let Some(last) = padding.checked_sub(1) {
+        tail[last] = padding as u8;
+    }
+    &tail[..padding]
 }
 
 fn audio_level(byte: u8) -> AudioLevel {

@@ -38,7 +38,7 @@ use sfu::shard::{Output, Shard};
 use sfu::stats::StatsSnapshot;
 use sfu::transport::dtls::Identity;
 use sfu::transport::params::ExtensionIds;
-use sfu::unit::{Bitrate, NtpTime, PayloadType, Ssrc};
+use sfu::unit::{Bitrate, NtpTime, PayloadType, SeqNo, Ssrc};
 
 use self::client::SimClient;
 use self::link::{Dice, Link};
@@ -61,6 +61,11 @@ pub(crate) struct Sim {
     pub(crate) events: Vec<(Instant, Event)>,
     /// What the server sent to addresses that no client has.
     pub(crate) astray: Vec<(SocketAddr, Vec<u8>)>,
+    /// What was sealed under each number of each source, for each receiver.
+    sealed: std::collections::HashMap<(usize, SocketAddr, u32, SeqNo), u64>,
+    newest: std::collections::HashMap<(usize, SocketAddr, u32), SeqNo>,
+    /// How often a number was used again, for the same bytes.
+    pub(crate) repeated: usize,
     seed: u64,
     dice: Dice,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -97,6 +102,9 @@ impl Sim {
             clients: Vec::new(),
             events: Vec::new(),
             astray: Vec::new(),
+            sealed: std::collections::HashMap::new(),
+            newest: std::collections::HashMap::new(),
+            repeated: 0,
             seed,
             dice: Dice(seed),
             queue: BinaryHeap::new(),
@@ -197,6 +205,7 @@ impl Sim {
             level: 20,
             is_redundant: false,
             captured: 0,
+            pads: false,
         });
         self.publications.push((id, client, is_audio));
         self.command(client, command);
@@ -218,6 +227,25 @@ impl Sim {
         publication: PublicationId,
         takes_red: bool,
     ) -> SubscriptionId {
+        self.subscribe_as(client, publication, takes_red, true)
+    }
+
+    /// For a client that did not agree to a stream of retransmissions.
+    pub(crate) fn subscribe_without_repairs(
+        &mut self,
+        client: usize,
+        publication: PublicationId,
+    ) -> SubscriptionId {
+        self.subscribe_as(client, publication, true, false)
+    }
+
+    fn subscribe_as(
+        &mut self,
+        client: usize,
+        publication: PublicationId,
+        takes_red: bool,
+        takes_repairs: bool,
+    ) -> SubscriptionId {
         let is_audio = self
             .publications
             .iter()
@@ -231,7 +259,7 @@ impl Sim {
             params: Box::new(SubscriptionParams {
                 mid: Mid::from(&format!("{number}")).expect("short"),
                 ssrc: Ssrc(ssrc),
-                rtx_ssrc: (!is_audio).then_some(Ssrc(rtx_ssrc)),
+                rtx_ssrc: (!is_audio && takes_repairs).then_some(Ssrc(rtx_ssrc)),
                 codecs: codecs(is_audio, takes_red),
             }),
         };
@@ -390,6 +418,7 @@ impl Sim {
             }
         }
         for (to, bytes) in sent {
+            self.check_number(shard, to, &bytes);
             let found = self.clients.iter().position(|c| c.peer.address() == to);
             let Some(index) = found else {
                 self.astray.push((to, bytes));
@@ -403,11 +432,39 @@ impl Sim {
         }
     }
 
+    /// Two different packets under one number and key would give away what GCM authenticates with:
+    /// whatever a test is about, this is looked at.
+    fn check_number(&mut self, shard: usize, to: SocketAddr, bytes: &[u8]) {
+        if !matches!(bytes, [128..=191, 0..=191 | 224.., ..]) {
+            return;
+        }
+        let header = sfu::rtp::packet::Header::parse(bytes).expect("ours");
+        let source = (shard, to, header.ssrc.0);
+        let newest = self.newest.entry(source);
+        let newest = newest.or_insert_with(|| SeqNo::first(header.sequence));
+        let seq = newest.extend(header.sequence);
+        *newest = seq.max(*newest);
+        let key = (shard, to, header.ssrc.0, seq);
+        let digest = digest(bytes);
+        if let Some(before) = self.sealed.insert(key, digest) {
+            assert_eq!(before, digest, "two packets under one number");
+            self.repeated += 1;
+        }
+    }
+
     fn send(&mut self, after: Duration, delivery: Delivery) {
         let number = self.number();
         self.queue.push(Reverse((self.now + after, number)));
         self.under_way.insert(number, delivery);
     }
+}
+
+/// The same bytes, the same number.
+pub(crate) fn digest(bytes: &[u8]) -> u64 {
+    use std::hash::Hasher;
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// How every simulated client numbers header extensions.

@@ -53,6 +53,10 @@ pub(crate) struct Sink {
     pub(crate) keyframes_asked: usize,
     pub(crate) payload_types: std::collections::BTreeSet<u8>,
     pub(crate) reports: Vec<(Instant, u64, u32)>,
+    /// Every packet as it was received: source, number, time, marker and a digest of its payload.
+    pub(crate) log: Vec<(u32, u16, u32, bool, u64)>,
+    /// Packets with padding.
+    pub(crate) padded: usize,
 }
 
 impl Sink {
@@ -74,12 +78,22 @@ impl Sink {
             keyframes_asked: 0,
             payload_types: std::collections::BTreeSet::new(),
             reports: Vec::new(),
+            log: Vec::new(),
+            padded: 0,
         }
     }
 
     /// Takes a decrypted packet of this stream or of its retransmissions.
     pub(crate) fn receive(&mut self, now: Instant, header: &Header, packet: &[u8]) {
-        let payload = &packet[header.payload(packet).expect("no padding")];
+        let payload = &packet[header.payload(packet).expect("a payload")];
+        self.padded += usize::from(packet[0] & 0x20 != 0);
+        self.log.push((
+            header.ssrc.0,
+            header.sequence,
+            header.timestamp,
+            header.marker,
+            super::digest(payload),
+        ));
         let is_repair = header.ssrc.0 == self.rtx_ssrc;
         let (wire, payload) = if is_repair {
             self.repaired += 1;

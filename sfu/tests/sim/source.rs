@@ -173,6 +173,8 @@ pub(crate) struct Source {
     /// Sound is sent as RFC 2198 packets without copies.
     pub(crate) is_redundant: bool,
     pub(crate) captured: u32,
+    /// Every packet has four bytes of padding.
+    pub(crate) pads: bool,
 }
 
 impl Source {
@@ -254,6 +256,12 @@ impl Source {
             }
             encoding.picture += 1;
         }
+        if self.pads {
+            for packet in &mut packets {
+                packet[0] |= 0x20;
+                packet.extend([0, 0, 0, 4]);
+            }
+        }
         packets
     }
 
@@ -305,6 +313,8 @@ fn vp8_payload(encoding: &Encoding, is_start: bool, truth: Truth) -> Vec<u8> {
         0 => 200 * usize::from(truth.rank + 1),
         filler => filler,
     };
-    payload.resize(payload.len() + filler, 0xcc);
+    // Encoders cut a picture into nearly equal parts, the larger ones last.
+    let is_larger = truth.packet >= truth.packets / 2;
+    payload.resize(payload.len() + filler + usize::from(is_larger), 0xcc);
     payload
 }
