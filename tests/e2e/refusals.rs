@@ -2,7 +2,6 @@
 //! else is served as before.
 
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use flate2::Compression as Level;
@@ -213,22 +212,6 @@ fn offer_bomb(sdp: String) -> Vec<u8> {
     gzip(&signal::join_request(Some(sdp)).encode_to_vec())
 }
 
-/// A refusal is a 400 before the upgrade or a leave as the first message.
-fn refusal(server: SocketAddr, target: &str) -> String {
-    let mut stream = http::connect(server);
-    let request = format!(
-        "GET {target} HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    stream
-        .write_all(request.as_bytes())
-        .expect("the server reads the request");
-    let answer = Answer::read(stream);
-    assert_eq!(answer.status, 400, "{answer:?}");
-    is_one_plain_sentence(&answer);
-    answer.body
-}
-
 #[test]
 fn a_join_request_that_is_none_is_refused_cheaply() {
     let server = patient_server("");
@@ -280,7 +263,9 @@ fn a_join_request_that_is_none_is_refused_cheaply() {
     for (what, target) in table {
         let (memory, time) = (server.resident_bytes(), server.cpu_time());
         for _ in 0..BOMBS {
-            refusal(server.address(), &target);
+            let answer = http::refused_upgrade(server.address(), &target);
+            assert_eq!(answer.status, 400, "{what}: {answer:?}");
+            is_one_plain_sentence(&answer);
         }
         let spent = (server.cpu_time() - time) / BOMBS;
         assert!(spent < CPU_PER_BOMB_MAX, "{what} cost {spent:?}");
@@ -288,12 +273,11 @@ fn a_join_request_that_is_none_is_refused_cheaply() {
         assert!(grown < BOMB_GROWTH_MAX, "{what} left {grown} bytes behind");
         bystander.is_served();
     }
-    let oversized = format!(
-        "/rtc/v1?access_token={token}&join_request={}",
-        "A".repeat(1 << 20)
+    let oversized = http::oversized_request(server.address(), 1 << 20);
+    assert!(
+        oversized.is_none_or(|answer| [400, 414, 431].contains(&answer.status)),
+        "a request line of 1 MB was taken"
     );
-    let answer = http::refused_upgrade(server.address(), &oversized);
-    assert!([400, 414, 431].contains(&answer.status), "{answer:?}");
     bystander.is_served();
 }
 

@@ -137,10 +137,22 @@ pub fn refused_upgrade(server: SocketAddr, target: &str) -> Response {
     stream
         .write_all(request.as_bytes())
         .expect("the server reads the request");
-    stream
-        .shutdown(std::net::Shutdown::Write)
-        .expect("the socket is open");
     let response = Response::read(stream);
     assert_ne!(response.status, 101, "the upgrade should have been refused");
     response
+}
+
+/// Sends a request line of `length` bytes, which is more than the server reads. `None`: it closed
+/// the connection while we were still writing, which may destroy its answer.
+pub fn oversized_request(server: SocketAddr, length: usize) -> Option<Response> {
+    let mut stream = connect(server);
+    let request = format!(
+        "GET /{} HTTP/1.1\r\nHost: {server}\r\n\r\n",
+        "x".repeat(length)
+    );
+    // What is wanted is how it ends, not that all of it is taken.
+    let _ = stream.write_all(request.as_bytes());
+    let mut first = [0; 1_024];
+    let length = stream.read(&mut first).ok().filter(|length| *length > 0)?;
+    Some(Response::parse(&String::from_utf8_lossy(&first[..length])))
 }
