@@ -3,6 +3,7 @@
 //! It holds the synthetic participants and the bare floor that every figure is compared with. It
 //! deliberately links none of our own media code: what checks us is not ours.
 
+mod bench;
 mod client;
 mod floor;
 mod impair;
@@ -34,6 +35,8 @@ enum Command {
     Floor(floor::FloorArgs),
     /// Let synthetic participants join a server and measure what they get
     Run(Box<run::RunArgs>),
+    /// Run the standard scenarios beside the floor and, if wanted, beside Janus
+    Bench(bench::BenchArgs),
     /// Put a bad network between any client and a server
     Impair(impair::ImpairArgs),
 }
@@ -46,14 +49,16 @@ fn main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Floor(args) => floor::run(&args)?,
         Command::Impair(args) => impair::run(&args)?,
-        Command::Run(args) => {
-            let is_good = run::run(&args)?;
-            return Ok(if is_good {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
+        Command::Bench(args) => return bench::run(&args).map(verdict),
+        Command::Run(args) => return run::run(&args).map(verdict),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn verdict(is_good: bool) -> ExitCode {
+    if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

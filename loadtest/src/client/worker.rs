@@ -118,6 +118,7 @@ pub(crate) enum Command {
 pub(crate) struct WorkerHandle {
     commands: mpsc::Sender<Command>,
     bell: UnixStream,
+    thread: thread::JoinHandle<()>,
 }
 
 impl WorkerHandle {
@@ -128,10 +129,19 @@ impl WorkerHandle {
         bell.set_nonblocking(true)?;
         ear.set_nonblocking(true)?;
         let worker = Worker::new(shared, orders, ear)?;
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("load".into())
             .spawn(move || worker.run().expect("sockets of our own can be served"))?;
-        Ok(Self { commands, bell })
+        Ok(Self {
+            commands,
+            bell,
+            thread,
+        })
+    }
+
+    /// Whether the worker still works: without it all figures of a run are worthless.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
     }
 
     /// Gives an order.
@@ -167,6 +177,7 @@ struct Worker {
     next_round: Instant,
     arena: Vec<u8>,
     messages: Vec<Message>,
+    is_over: bool,
 }
 
 impl Worker {
@@ -191,11 +202,13 @@ impl Worker {
             next_round: Instant::now(),
             arena: Vec::new(),
             messages: Vec::new(),
+            is_over: false,
         })
     }
 
+    /// Works until nobody can give orders any more.
     fn run(mut self) -> Result<()> {
-        loop {
+        while !self.is_over {
             self.publish_due();
             let now = Instant::now();
             if now >= self.next_round {
@@ -217,12 +230,21 @@ impl Worker {
                 }
             }
         }
+        Ok(())
     }
 
     fn obey(&mut self) {
         // What the bell said is no matter, that it rang is.
         while self.ear.read(&mut [0; 64]).is_ok_and(|len| len == 64) {}
-        while let Ok(command) = self.orders.try_recv() {
+        loop {
+            let command = match self.orders.try_recv() {
+                Ok(command) => command,
+                Err(mpsc::TryRecvError::Empty) => return,
+                Err(mpsc::TryRecvError::Disconnected) => {
+                    self.is_over = true;
+                    return;
+                }
+            };
             match command {
                 Command::Add {
                     id,

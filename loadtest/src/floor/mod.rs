@@ -135,6 +135,19 @@ pub(crate) fn run(args: &FloorArgs) -> Result<()> {
     Ok(())
 }
 
+/// CPU microseconds for each packet of a scenario through the bare relay, with the protection
+/// that browsers and servers agree on.
+pub(crate) fn of_scenario(scenario: &Scenario, gso: bool, length: Duration) -> Result<f64> {
+    let windows = fanout::measure(scenario, Profile::Aes256Gcm, gso, 1, length)?;
+    let window = windows.first().context("one round was asked for")?;
+    ensure!(window.delivered > 0, "the bare relay delivered nothing");
+    Ok(us_per_packet(window))
+}
+
+fn us_per_packet(window: &fanout::Window) -> f64 {
+    window.cpu.as_secs_f64() * 1e6 / window.delivered.max(1) as f64
+}
+
 enum Case {
     Send(SendCase),
     Receive(ReceiveCase),
@@ -208,8 +221,7 @@ fn measure(args: &FloorArgs, name: &str, case: Case) -> Result<Line> {
         }
         Case::Fanout(scenario, gso) => {
             let windows = fanout::measure(&scenario, args.profile, gso, args.rounds, 4 * length)?;
-            let us = |w: &fanout::Window| w.cpu.as_secs_f64() * 1e6 / w.delivered.max(1) as f64;
-            let mut line = summarise(name, args.profile, &windows, us);
+            let mut line = summarise(name, args.profile, &windows, us_per_packet);
             let of = |f: &dyn Fn(&fanout::Window) -> f64| {
                 median(&windows.iter().map(f).collect::<Vec<_>>())
             };

@@ -8,6 +8,7 @@ mod options;
 mod report;
 
 use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use anyhow::{Context, Result, ensure};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use self::options::RunArgs;
-use self::report::{Joins, Report, ServerUse};
+pub(crate) use self::report::Report;
+use self::report::{Joins, ServerUse};
 use crate::client::payload::Voice;
 use crate::client::peer::Identity;
 use crate::client::sender::{AUDIO_HEADER, AUDIO_PACKET_MIN, Content};
@@ -34,18 +36,12 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_secs(2);
 /// After the window, for packets on their way.
 const STRAGGLERS: Duration = Duration::from_millis(700);
+/// After the last order to leave.
+const GOODBYE: Duration = Duration::from_millis(400);
 
 /// Runs the subcommand; `false` when a threshold was missed.
 pub(crate) fn run(args: &RunArgs) -> Result<bool> {
-    let scenario = args.scenario()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let report = runtime.block_on(Run::start(args, scenario)?.carry_out())?;
-    // Sessions that do not hear that they should leave are dropped.
-    runtime.shutdown_timeout(Duration::from_millis(300));
+    let report = carry_out(&args.setup(), args.scenario()?)?;
     table::say(&report.render());
     if let Some(path) = &args.json {
         std::fs::write(path, serde_json::to_string_pretty(&report)?).context("--json")?;
@@ -57,6 +53,34 @@ pub(crate) fn run(args: &RunArgs) -> Result<bool> {
     Ok(missed.is_empty())
 }
 
+/// Carries out a scenario once.
+pub(crate) fn carry_out(setup: &Setup, scenario: Scenario) -> Result<Report> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let report = runtime.block_on(Run::start(setup, scenario)?.carry_out());
+    // Sessions that do not hear that they should leave are dropped.
+    runtime.shutdown_timeout(Duration::from_millis(300));
+    report
+}
+
+/// Everything about a run that is not its scenario.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// Which server.
+    pub(crate) target: Target,
+    /// Its processes, if they are to be measured.
+    pub(crate) server_pids: Vec<u32>,
+    /// Threads that serve the participants' media.
+    pub(crate) threads: usize,
+    /// Send media here, whatever address the server names.
+    pub(crate) via: Option<SocketAddr>,
+    /// Bind media sockets to this address.
+    pub(crate) bind: Option<IpAddr>,
+}
+
 /// Which server, and how to talk to it.
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
@@ -65,6 +89,25 @@ pub(crate) enum Target {
     /// The videoroom of Janus.
     Janus(janus::Server),
 }
+
+impl Target {
+    /// The same server with rooms of their own for the run of that number.
+    fn for_run(&self, number: u32) -> Self {
+        match self.clone() {
+            Self::Livekit(server) => Self::Livekit(livekit::Server {
+                room_prefix: format!("load-{number:08x}"),
+                ..server
+            }),
+            Self::Janus(server) => Self::Janus(janus::Server {
+                first_room: (number >> 4) + 1,
+                ..server
+            }),
+        }
+    }
+}
+
+/// Runs of this process so far.
+static RUNS: AtomicU32 = AtomicU32::new(0);
 
 /// A participant as the run knows it.
 struct Participant {
@@ -91,10 +134,11 @@ struct Run {
 }
 
 impl Run {
-    fn start(args: &RunArgs, scenario: Scenario) -> Result<Self> {
-        let number: u32 = std::process::id().wrapping_mul(0x9e37_79b9) | 1;
+    fn start(setup: &Setup, scenario: Scenario) -> Result<Self> {
+        let runs = RUNS.fetch_add(1, Ordering::Relaxed);
+        let number = (std::process::id() << 8 | runs & 0xff).wrapping_mul(0x9e37_79b9);
         let shared = Arc::new(Shared::new(number));
-        let workers = (0..args.threads.max(1))
+        let workers = (0..setup.threads.max(1))
             .map(|_| WorkerHandle::start(shared.clone()))
             .collect::<Result<Vec<_>>>()?;
         let voice = voice_of(&scenario)?;
@@ -106,13 +150,13 @@ impl Run {
             publications: Mutex::default(),
             next_number: AtomicU32::new(0),
             events: sender,
-            via: args.via,
-            bind: args.bind,
+            via: setup.via,
+            bind: setup.bind,
         });
         Ok(Self {
             scenario,
-            server_pids: args.server_pid.clone(),
-            server: args.server(number),
+            server_pids: setup.server_pids.clone(),
+            server: setup.target.for_run(number),
             signals,
             events,
             voice,
@@ -283,10 +327,11 @@ impl Run {
     }
 
     /// Opens the window, lets storms and changes happen in it, and looks at the server.
-    async fn measure(&mut self) -> Result<Option<ServerUse>> {
+    async fn measure(&mut self) -> Result<(Option<ServerUse>, ServerUse)> {
         let shared = self.signals.shared.clone();
         let length = Duration::from_secs_f64(self.scenario.seconds);
-        let before = self.look_at_server()?;
+        let own = || ProcessSample::take(std::process::id()).context("reading the own process");
+        let (before, own_before) = (self.look_at_server()?, own()?);
         let start = shared.epoch.elapsed().as_nanos() as u64;
         shared
             .window_end
@@ -331,10 +376,18 @@ impl Run {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let after = self.look_at_server()?;
-        Ok(before
+        ensure!(
+            self.signals.workers.iter().all(WorkerHandle::is_alive),
+            "a worker of the load generator has died"
+        );
+        let (after, own_after) = (self.look_at_server()?, own()?);
+        let server = before
             .zip(after)
-            .map(|(before, after)| ServerUse::between(&before, &after, length)))
+            .map(|(before, after)| ServerUse::between(&before, &after, length));
+        Ok((
+            server,
+            ServerUse::between(&[own_before], &[own_after], length),
+        ))
     }
 
     fn look_at_server(&self) -> Result<Option<Vec<ProcessSample>>> {
@@ -439,6 +492,8 @@ impl Run {
             // A session that has ended by itself has left already.
             let _ = participant.leave.send(true);
         }
+        // Time to say goodbye, so that the server is free for the next run.
+        tokio::time::sleep(GOODBYE).await;
         Ok((total, live, expected))
     }
 }

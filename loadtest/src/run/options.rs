@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use super::Target;
 use super::report::Report;
+use super::{Setup, Target};
 use crate::scenario::{PRESETS, Scenario, Storm, Video};
 use crate::signal::{janus, livekit};
 
@@ -181,20 +181,21 @@ impl RunArgs {
         Ok(scenario)
     }
 
-    /// Where to join; rooms of different runs do not meet.
-    pub(crate) fn server(&self, run: u32) -> Target {
+    /// Everything about the run that is not its scenario.
+    pub(crate) fn setup(&self) -> Setup {
         let url = self.url.trim_end_matches('/').to_owned();
-        match self.peer {
-            PeerKind::Livekit => Target::Livekit(livekit::Server {
-                url,
-                key: self.api_key.clone(),
-                secret: self.api_secret.clone(),
-                room_prefix: format!("load-{run:08x}"),
-            }),
-            PeerKind::Janus => Target::Janus(janus::Server {
-                url,
-                first_room: run >> 4,
-            }),
+        let (key, secret) = (self.api_key.clone(), self.api_secret.clone());
+        let target = match self.peer {
+            PeerKind::Livekit => Target::Livekit(livekit::Server::new(url, key, secret)),
+            PeerKind::Janus => Target::Janus(janus::Server::new(url)),
+        };
+        let server_pids = self.server_pid.clone();
+        Setup {
+            target,
+            server_pids,
+            threads: self.threads,
+            via: self.via,
+            bind: self.bind,
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct JoinFigures {
     pub(crate) failures: BTreeMap<String, usize>,
 }
 
-/// What the server used within the window.
+/// What a process used within the window.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ServerUse {
     /// CPU seconds.
@@ -112,6 +112,8 @@ pub(crate) struct Report {
     pub(crate) frames: u64,
     /// The server's process.
     pub(crate) server: Option<ServerUse>,
+    /// This process: with a core for each of its threads it judges itself, not the server.
+    pub(crate) generator: ServerUse,
 }
 
 impl Report {
@@ -123,7 +125,7 @@ impl Report {
         profiles: &HashSet<String>,
         experience: &Experience,
         streams: (usize, usize),
-        server: Option<ServerUse>,
+        (server, generator): (Option<ServerUse>, ServerUse),
     ) -> Self {
         let mut reasons = BTreeMap::new();
         for failure in failures {
@@ -167,6 +169,7 @@ impl Report {
             frozen_percent: percent(frozen, watched),
             frames: experience.frames,
             server,
+            generator,
         }
     }
 
@@ -226,6 +229,10 @@ impl Report {
             row("server memory MB", format!("{:.1}", server.rss_mb));
             row("server threads", server.threads.to_string());
         }
+        row(
+            "load generator cores",
+            format!("{:.2}", self.generator.cores),
+        );
         let failures = self.joins.failures.iter();
         let lines: String = failures
             .map(|(why, count)| format!("{count} x {why}\n"))
@@ -265,7 +272,7 @@ mod tests {
             &none,
             &experience,
             (5, 6),
-            Some(server),
+            (Some(server.clone()), server),
         );
         assert_eq!((report.loss_percent, report.frozen_percent), (1.0, 1.0));
         assert_eq!(

@@ -36,6 +36,13 @@ pub(crate) struct Server {
     pub(crate) first_room: u32,
 }
 
+impl Server {
+    /// Janus with its HTTP interface at that address.
+    pub(crate) fn new(url: String) -> Self {
+        Self { url, first_room: 0 }
+    }
+}
+
 /// Joins, publishes, watches, stays until told to leave.
 pub(crate) async fn participate(
     signals: &Signals,
@@ -112,8 +119,8 @@ impl<'a> Session<'a> {
             tokio::select! {
                 // Without such a request Janus ends the session after a minute.
                 event = self.http.get(&events) => { event?; }
-                event = next_event(&mut self.publishing) => over(event)?,
-                event = next_event(&mut self.watching) => over(event)?,
+                event = next_event(&mut self.publishing) => over(event.as_ref())?,
+                event = next_event(&mut self.watching) => over(event.as_ref())?,
                 () = told_to_leave(leave) => break,
             }
         }
@@ -310,9 +317,9 @@ async fn connected(events: &mut mpsc::UnboundedReceiver<MemberEvent>) -> Result<
     }
 }
 
-fn over(event: Option<MemberEvent>) -> Result<()> {
+fn over(event: Option<&MemberEvent>) -> Result<()> {
     match event {
-        Some(MemberEvent::Failed(reason)) => bail!(reason),
+        Some(&MemberEvent::Failed(reason)) => bail!(reason),
         Some(MemberEvent::Connected(_)) => Ok(()),
         None => bail!("the transport is gone"),
     }

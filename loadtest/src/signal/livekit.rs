@@ -71,6 +71,16 @@ struct Grant<'a> {
 }
 
 impl Server {
+    /// A server with the key and secret of an application.
+    pub(crate) fn new(url: String, key: String, secret: String) -> Self {
+        Self {
+            url,
+            key,
+            secret,
+            room_prefix: String::new(),
+        }
+    }
+
     fn room(&self, number: u32) -> String {
         format!("{}-{number}", self.room_prefix)
     }
