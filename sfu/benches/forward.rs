@@ -1,97 +1,209 @@
-//! What one forwarded packet costs in a shard without a socket: from the datagram of the publisher
-//! to the sealed batch, real keys, nothing sent. Prints nanoseconds per packet that leaves.
+//! What forwarding costs in a shard with real keys, per packet that leaves: in user space alone
+//! (nothing is sent), and over loopback sockets that are drained, beside the floor of the same run,
+//! which seals and sends the same bytes through the same socket without any logic.
 //!
-//! `cargo bench -p sfu --bench forward`; the median of nine rounds counts.
+//! `cargo bench -p sfu --bench forward` prints a table and writes `target/bench/forward.json`.
+//! Processor time of this thread counts, user and system; rounds of shard and floor alternate, and
+//! the medians are compared. With the argument `count` it only forwards, for callgrind.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![allow(clippy::disallowed_types, reason = "a benchmark has receivers")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
+#[path = "forward/call.rs"]
+mod call;
+#[path = "forward/floor.rs"]
+mod floor;
+#[path = "forward/report.rs"]
+mod report;
 #[path = "../tests/sim/mod.rs"]
 mod sim;
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::hint::black_box;
 
-use sfu::shard::{Output, Shard};
-use sim::Sim;
-use sim::link::Link;
+use self::call::{Call, Shape};
+use self::floor::{Drain, Floor, thread_time};
+use self::report::{Limit, Line, Report};
+use sfu::config::Segmentation;
+use sfu::net::udp::Socket;
 
+/// Rounds of each measurement; odd, the median counts.
 const ROUNDS: usize = 9;
+/// Packets that leave in a round.
+const PACKETS: usize = 40_000;
+
+const SHAPES: [Shape; 4] = [
+    Shape::video(1),
+    Shape::video(4),
+    Shape::video(8),
+    Shape::SOUND,
+];
 
 fn main() {
-    for (what, is_audio) in [("video, 1,000 B, 4 a frame", false), ("audio, 60 B", true)] {
-        for receivers in [50, 200] {
-            let mut costs = measure(receivers, is_audio);
-            costs.sort_unstable();
-            println!(
-                "1 -> {receivers:3}, {what}: {} ns a forwarded packet (of {ROUNDS} rounds {} to {})",
-                costs[ROUNDS / 2],
-                costs[0],
-                costs[ROUNDS - 1],
-            );
+    if std::env::args().any(|argument| argument == "count") {
+        return count();
+    }
+    let mut report = Report::default();
+    let small = user_space(&mut report, 50, 0.0);
+    user_space(&mut report, 200, 0.0);
+    user_space(&mut report, 2_000, small);
+    sockets(&mut report, 200);
+    receive(&mut report);
+    report.write();
+}
+
+/// The shard without a socket. Returns the cost of a picture of four packets.
+fn user_space(report: &mut Report, receivers: usize, small: f64) -> f64 {
+    let mut call = Call::new(&no_addresses(receivers), &SHAPES);
+    let mut floor = Floor::new(&no_addresses(receivers));
+    let mut cost = 0.0;
+    for (track, shape) in SHAPES.into_iter().enumerate() {
+        let frames = frames(receivers, shape);
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let mut turns = call.record(track, frames);
+            ours.push(timed(|| {
+                call.play(&mut turns, |batch| {
+                    black_box(batch.arena);
+                })
+            }));
+            bare.push(timed(|| {
+                floor.play(shape, frames, |batch| {
+                    black_box(batch.arena);
+                })
+            }));
         }
+        let line = Line::new(
+            format!("user space, 1 to {receivers}, {shape}"),
+            &mut ours,
+            &mut bare,
+            Limit::Micros(0.40),
+        );
+        if shape == Shape::video(4) {
+            cost = line.us;
+        }
+        report.add(line);
+    }
+    if small > 0.0 {
+        report.add(Line::compared(
+            format!(
+                "user space, 1 to {receivers} beside 1 to 50, {}",
+                Shape::video(4)
+            ),
+            cost,
+            small,
+            Limit::Ratio(1.10),
+        ));
+    }
+    cost
+}
+
+/// The shard and a socket whose receivers are drained, beside the floor with the same.
+fn sockets(report: &mut Report, receivers: usize) {
+    let drain = Drain::new(receivers);
+    let mut call = Call::new(drain.addresses(), &SHAPES);
+    let mut floor = Floor::new(drain.addresses());
+    let mut socket = socket();
+    for (track, shape) in SHAPES.into_iter().enumerate() {
+        let frames = frames(receivers, shape) / 2;
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let mut turns = call.record(track, frames);
+            ours.push(timed(|| {
+                call.play(&mut turns, |batch| {
+                    socket.send_batch(batch);
+                })
+            }));
+            bare.push(timed(|| {
+                floor.play(shape, frames, |batch| {
+                    socket.send_batch(batch);
+                })
+            }));
+        }
+        report.add(Line::new(
+            format!("loopback, 1 to {receivers}, {shape}"),
+            &mut ours,
+            &mut bare,
+            Limit::Ratio(shape.limit()),
+        ));
     }
 }
 
-fn measure(receivers: usize, is_audio: bool) -> Vec<u128> {
-    let mut sim = Sim::new(3, 1);
-    let room = sim.room(0);
-    let doctor = sim.join(0, room, Link::GOOD);
-    for _ in 0..receivers {
-        sim.join(0, room, Link::GOOD);
+/// Reading from a socket and opening, in a shard whose publication nobody subscribes to.
+fn receive(report: &mut Report) {
+    const FRAMES: usize = 4_000;
+    let shape = Shape::video(4);
+    let (sender, to) = (socket(), socket());
+    let mut call = Call::new(&[], &[shape]);
+    let mut floor = Floor::new(&[to.local_address()]);
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let mut sender = floor::Feeder::new(sender, to.local_address());
+    for _ in 0..ROUNDS {
+        let turns = call.record(0, FRAMES);
+        let room = to.recv_room(64);
+        ours.push(sender.feed(&to, room, turns, |now, datagram| {
+            call.take(now, datagram);
+        }));
+        let turns = floor.record(shape, FRAMES);
+        let room = to.recv_room(64);
+        bare.push(sender.feed(&to, room, turns, |_, datagram| floor.open(datagram)));
     }
-    sim.connect();
-    let track = if is_audio {
-        sim.microphone(doctor)
-    } else {
-        sim.large_camera(doctor)
-    };
-    for receiver in 1..=receivers {
-        sim.subscribe(receiver, track);
-    }
-    // Clients are slow; two seconds let every layer, buffer and budget settle.
-    sim.run(Duration::from_secs(2));
-    let from = sim.clients[doctor].peer.address();
-    (0..ROUNDS).map(|_| round(&mut sim, from)).collect()
+    report.add(Line::new(
+        format!("receive and decrypt, {shape}"),
+        &mut ours,
+        &mut bare,
+        Limit::Ratio(1.3),
+    ));
 }
 
-/// A second of media: frame by frame into the shard, batches out.
-fn round(sim: &mut Sim, from: SocketAddr) -> u128 {
-    let end = sim.now + Duration::from_secs(1);
-    let mut turns: Vec<(Instant, Vec<Vec<u8>>)> = Vec::new();
-    let doctor = &mut sim.clients[0];
-    while let Some(at) = doctor.next_timeout().filter(|at| *at <= end) {
-        let now = at.max(sim.now);
-        doctor.handle_timeout(sim.start, now);
-        let mut turn = Vec::new();
-        while let Some((_, datagram)) = doctor.peer.poll_transmit() {
-            if datagram[0] >= 128 {
-                turn.push(datagram);
-            }
-        }
-        turns.push((now, turn));
+/// The forwarding loop and nothing else, for an instruction count: see `count.sh`.
+fn count() {
+    let mut call = Call::new(&no_addresses(50), &SHAPES);
+    for (track, collect) in [
+        video_1 as fn(&mut Call, &mut call::Turns),
+        video_4,
+        video_8,
+        sound,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut warm = call.record(track, 30);
+        call.play(&mut warm, |_| {});
+        let mut turns = call.record(track, 30);
+        collect(&mut call, &mut turns);
     }
-    sim.now = end;
-    let shard = &mut sim.shards[0];
-    let before = shard.stats().packets_out;
-    let started = Instant::now();
-    for (now, turn) in &mut turns {
-        play(shard, *now, from, turn);
-    }
-    let spent = started.elapsed();
-    spent.as_nanos() / u128::from(shard.stats().packets_out - before)
 }
 
-fn play(shard: &mut Shard, now: Instant, from: SocketAddr, turn: &mut [Vec<u8>]) {
-    for datagram in turn {
-        shard.handle_datagram(now, from, datagram);
-    }
-    loop {
-        match shard.poll_output(now) {
-            Output::Transmit(batch) => {
-                std::hint::black_box(batch.arena);
-            }
-            Output::Event(_) => {}
-            Output::Timeout(_) => return,
+macro_rules! counted {
+    ($($name:ident)*) => {$(
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        #[allow(unsafe_code, reason = "callgrind begins and ends to count by this name")]
+        fn $name(call: &mut Call, turns: &mut call::Turns) {
+            call.play(turns, |batch| {
+                black_box(batch.arena);
+            });
         }
-    }
+    )*};
+}
+counted!(video_1 video_4 video_8 sound);
+
+fn frames(receivers: usize, shape: Shape) -> usize {
+    (PACKETS / (receivers * shape.packets)).max(8)
+}
+
+fn no_addresses(count: usize) -> Vec<std::net::SocketAddr> {
+    let address = |n: usize| ([198, 51, 100, (n >> 8) as u8], 2_000 + n as u16).into();
+    (0..count).map(address).collect()
+}
+
+fn socket() -> Socket {
+    Socket::bind(([127, 0, 0, 1], 0).into(), Segmentation::Auto, 16).expect("a free port")
+}
+
+/// Microseconds of this thread per packet that `run` says it has handled.
+fn timed(run: impl FnOnce() -> usize) -> f64 {
+    let started = thread_time();
+    let packets = run();
+    (thread_time() - started).as_secs_f64() * 1e6 / packets as f64
 }

@@ -56,10 +56,14 @@ pub(crate) struct SimClient {
 }
 
 impl SimClient {
-    pub(crate) fn new(now: Instant, room: RoomId, shard: usize, number: u64, link: Link) -> Self {
-        let address: SocketAddr = format!("192.0.2.{}:{}", 1 + number % 250, 4000 + number)
-            .parse()
-            .expect("an address");
+    pub(crate) fn new(
+        now: Instant,
+        room: RoomId,
+        shard: usize,
+        number: u64,
+        address: SocketAddr,
+        link: Link,
+    ) -> Self {
         let mut peer = SimPeer::new(now, TransportId(number), address, Sctp::Active);
         for label in ["_reliable", "_lossy"] {
             peer.open_channel(now, label);

@@ -123,8 +123,21 @@ impl Sim {
 
     /// A participant joins; connecting takes a while.
     pub(crate) fn join(&mut self, shard: usize, room: RoomId, link: Link) -> usize {
+        let number = self.numbers + 1;
+        let ip = [192, 0, 2, 1 + (number % 250) as u8];
+        self.join_from((ip, 4000 + number as u16).into(), shard, room, link)
+    }
+
+    /// A participant joins from this address.
+    pub(crate) fn join_from(
+        &mut self,
+        address: SocketAddr,
+        shard: usize,
+        room: RoomId,
+        link: Link,
+    ) -> usize {
         let number = self.number();
-        let client = SimClient::new(self.now, room, shard, number, link);
+        let client = SimClient::new(self.now, room, shard, number, address, link);
         let command = Command::AddTransport {
             transport: client.peer.id(),
             params: Box::new(client.peer.params(extensions())),
@@ -155,9 +168,14 @@ impl Sim {
 
     /// Publishes a camera with one encoding of four packets of 1,000 bytes a picture.
     pub(crate) fn large_camera(&mut self, client: usize) -> PublicationId {
+        self.stream(client, 4, 950)
+    }
+
+    /// Publishes a stream of pictures of so many packets, each with so many bytes of filler.
+    pub(crate) fn stream(&mut self, client: usize, packets: u8, filler: usize) -> PublicationId {
         let number = self.number();
-        let mut encoding = Encoding::new(10_000 + number as u32 * 10, None, 4, 1);
-        encoding.filler = 950;
+        let mut encoding = Encoding::new(10_000 + number as u32 * 10, None, packets, 1);
+        encoding.filler = filler;
         let layers = vec![layer(&encoding, 1280, 720)];
         let interval = Duration::from_micros(33_333);
         self.publish(client, number, false, vec![encoding], layers, interval)

@@ -1,0 +1,128 @@
+//! A call in a shard with real keys: one publisher, many receivers, and what the publisher sends.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sfu::shard::{Batch, Output};
+
+use crate::sim::Sim;
+use crate::sim::link::Link;
+
+/// What is sent: how many packets at once, and how long each is when it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) packets: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Shape {
+    pub(crate) const SOUND: Self = Self {
+        packets: 1,
+        bytes: 160,
+    };
+
+    pub(crate) const fn video(packets: usize) -> Self {
+        Self {
+            packets,
+            bytes: 1_200,
+        }
+    }
+
+    /// The most that it may cost, as a multiple of the floor.
+    pub(crate) fn limit(self) -> f64 {
+        match (self.packets, self.bytes) {
+            (1, 160) => 1.25,
+            (1, _) => 1.2,
+            (4, _) => 1.3,
+            _ => 1.35,
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} B, runs of {}", self.bytes, self.packets)
+    }
+}
+
+/// What arrives from the publisher, turn by turn.
+pub(crate) type Turns = Vec<(Instant, Vec<Vec<u8>>)>;
+
+/// Header, extensions, descriptor, truth and tag of what the simulation sends.
+const AROUND_FILLER: usize = 67;
+
+pub(crate) struct Call {
+    sim: Sim,
+    from: SocketAddr,
+}
+
+impl Call {
+    /// Receivers at these addresses are sent a track of each shape.
+    pub(crate) fn new(receivers: &[SocketAddr], shapes: &[Shape]) -> Self {
+        let mut sim = Sim::new(3, 1);
+        let room = sim.room(0);
+        let publisher = sim.join(0, room, Link::GOOD);
+        for &address in receivers {
+            sim.join_from(address, 0, room, Link::GOOD);
+        }
+        sim.connect();
+        for shape in shapes {
+            let filler = shape.bytes - AROUND_FILLER;
+            let track = sim.stream(publisher, shape.packets as u8, filler);
+            for receiver in 1..=receivers.len() {
+                sim.subscribe(receiver, track);
+            }
+        }
+        // Until everybody has had a keyframe.
+        sim.run(Duration::from_millis(300));
+        let from = sim.clients[publisher].peer.address();
+        Self { sim, from }
+    }
+
+    /// So many pictures of one track.
+    pub(crate) fn record(&mut self, track: usize, frames: usize) -> Turns {
+        let never = self.sim.now + Duration::from_secs(3600);
+        let publisher = &mut self.sim.clients[0];
+        for (index, source) in publisher.sources.iter_mut().enumerate() {
+            source.next = if index == track { self.sim.now } else { never };
+        }
+        let mut turns = Turns::new();
+        while turns.len() < frames {
+            self.sim.now = publisher.sources[track].next;
+            publisher.handle_timeout(self.sim.start, self.sim.now);
+            let sent = std::iter::from_fn(|| publisher.peer.poll_transmit());
+            let is_media = |bytes: &Vec<u8>| matches!(bytes[..], [128..=191, 0..=191 | 224.., ..]);
+            let media = sent.map(|(_, bytes)| bytes).filter(is_media).collect();
+            turns.push((self.sim.now, media));
+        }
+        turns
+    }
+
+    /// Forwards turn by turn. Returns how many packets left.
+    pub(crate) fn play(&mut self, turns: &mut Turns, mut send: impl FnMut(&Batch<'_>)) -> usize {
+        let shard = &mut self.sim.shards[0];
+        let mut sent = 0;
+        for (now, datagrams) in turns {
+            for datagram in datagrams {
+                shard.handle_datagram(*now, self.from, datagram);
+            }
+            loop {
+                match shard.poll_output(*now) {
+                    Output::Transmit(batch) => {
+                        sent += batch.datagrams.len();
+                        send(&batch);
+                    }
+                    Output::Event(_) => {}
+                    Output::Timeout(_) => break,
+                }
+            }
+        }
+        sent
+    }
+
+    /// Takes one datagram of the publisher.
+    pub(crate) fn take(&mut self, now: Instant, datagram: &mut [u8]) {
+        self.sim.shards[0].handle_datagram(now, self.from, datagram);
+    }
+}
