@@ -112,6 +112,19 @@ pub struct Limits {
     /// most).
     #[serde(with = "millis")]
     pub consent_timeout: Duration,
+    /// Connectivity checks with bad credentials that are answered per worker and second; what is
+    /// above is dropped without a reply.
+    pub stun_errors_per_second_max: u32,
+    /// Publications of other workers that one worker mirrors: a case conference of 100 cameras and
+    /// microphones spread over the workers, twenty times.
+    pub relays_max: usize,
+    /// Frames under way from one worker to another: at 10,000 packets a second a tenth of a second,
+    /// in 2 MB. What finds no place is counted and asked for again.
+    pub relay_frames_max: usize,
+    /// A mirror that has not been heard of for so long has been lost by its worker. They are heard
+    /// of every second.
+    #[serde(with = "millis")]
+    pub relay_silence_max: Duration,
     /// Commands waiting for a worker.
     pub commands_queued_max: usize,
     /// Events waiting for the control plane.
@@ -143,6 +156,10 @@ impl Default for Limits {
             data_queue_bytes_max: 1 << 20,
             connect_timeout: Duration::from_secs(20),
             consent_timeout: Duration::from_secs(15),
+            stun_errors_per_second_max: 100,
+            relays_max: 4_096,
+            relay_frames_max: 1_024,
+            relay_silence_max: Duration::from_secs(5),
             commands_queued_max: 16_384,
             events_queued_max: 65_536,
         }

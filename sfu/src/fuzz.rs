@@ -14,7 +14,7 @@ use crate::transport::params::ExtensionIds;
 use crate::transport::srtp::{Inbound, MasterKey, Outbound, Profile};
 use crate::unit::{SeqNo, Ssrc};
 
-pub use crate::shard::fuzz::shard;
+pub use crate::shard::fuzz::{relay, shard};
 pub use crate::transport::fuzz::{dcep, dtls, sctp, stun};
 
 /// A function that takes any bytes.
@@ -36,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dtls", dtls),
     ("sctp", sctp),
     ("shard", shard),
+    ("relay", relay),
 ];
 
 /// The RTP header, its extensions in both forms, padding, and the retransmission format.

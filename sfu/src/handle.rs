@@ -25,7 +25,7 @@ use crate::shard::command::Directive;
 use crate::shard::event::Event;
 use crate::transport::dtls::Identity;
 use crate::transport::params::Fingerprint;
-use crate::worker::{self, Lines, Shared, Worker};
+use crate::worker::{self, Lines, Neighbours, Shared, Worker};
 
 /// A running media plane. Dropping it stops it.
 #[derive(Debug)]
@@ -69,8 +69,13 @@ impl Sfu {
         };
         let identity = Identity::generate();
         let (said, events) = sync_channel(config.limits.events_queued_max);
+        let bells: Vec<Wake> = (0..count).map(|_| Wake::new()).collect::<io::Result<_>>()?;
+        let neighbours = Neighbours::of_all(&bells, config.limits.relay_frames_max)?;
         let workers = (0..count)
-            .map(|number| start_worker(config, WorkerId(number), &identity, said.clone()))
+            .zip(bells.into_iter().zip(neighbours))
+            .map(|(number, lines)| {
+                start_worker(config, WorkerId(number), &identity, said.clone(), lines)
+            })
             .collect::<io::Result<_>>()?;
         let sfu = Self {
             workers,
@@ -185,17 +190,18 @@ fn start_worker(
     id: WorkerId,
     identity: &Identity,
     events: SyncSender<(WorkerId, Event)>,
+    (wake, neighbours): (Wake, Neighbours),
 ) -> io::Result<WorkerHandle> {
     let socket = worker::bind(config, id)?;
     let addresses = candidates(config, &socket)?;
     let (commands, taken) = sync_channel(config.limits.commands_queued_max);
-    let wake = Wake::new()?;
     let shared = Arc::<Shared>::default();
     let lines = Lines {
         commands: taken,
         events,
         wake: wake.try_clone()?,
         shared: Arc::clone(&shared),
+        neighbours,
     };
     let worker = Worker::new(id, config.limits.clone(), identity.clone(), socket, lines);
     let thread = thread::Builder::new()

@@ -19,6 +19,7 @@ pub mod id;
 pub mod media;
 pub mod net;
 pub mod publication;
+pub mod relay;
 pub mod room;
 pub mod rtp;
 pub mod shard;

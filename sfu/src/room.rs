@@ -13,6 +13,7 @@ use crate::config::Limits;
 use crate::error::CommandError;
 use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId};
 use crate::publication::Publication;
+use crate::relay::{Mirror, Relayed};
 use crate::shard::StableHash;
 use crate::subscription::Subscription;
 
@@ -34,10 +35,30 @@ pub struct Published {
     pub publication: Publication,
     /// The room, by its place.
     pub room: usize,
-    /// The peer that sends it, by its place.
-    pub owner: usize,
+    /// Where its packets come from.
+    pub origin: Origin,
     /// Who is subscribed, by place.
     pub subscriptions: Vec<usize>,
+    /// The workers that mirror it.
+    pub relays: Vec<Relayed>,
+}
+
+/// Where the packets of a publication come from.
+pub enum Origin {
+    /// From a peer, by its place.
+    Peer(usize),
+    /// From the worker that owns it.
+    Mirror(Mirror),
+}
+
+impl Published {
+    /// The peer that sends it, by its place, unless that is another worker's.
+    pub fn owner(&self) -> Option<usize> {
+        match self.origin {
+            Origin::Peer(owner) => Some(owner),
+            Origin::Mirror(_) => None,
+        }
+    }
 }
 
 /// A subscription and how it is wired.
@@ -100,6 +121,12 @@ impl Rooms {
         Ok(place)
     }
 
+    /// The place of a room, for another worker that must know of the same placement.
+    pub fn placed(&self, id: RoomId, epoch: Epoch) -> Option<usize> {
+        let place = *self.by_id.get(&id)?;
+        (self.rooms[place].epoch == epoch).then_some(place)
+    }
+
     /// Forgets a room, whose members must have left.
     pub fn close(&mut self, place: usize) {
         let room = self.rooms.remove(place);
@@ -141,6 +168,19 @@ impl Rooms {
             .ok_or(CommandError::UnknownPublication(id))
     }
 
+    /// The place of a publication that a peer of this room sends to us.
+    pub fn own_publication(&self, room: usize, id: PublicationId) -> Result<usize, CommandError> {
+        self.publication(room, id)
+            .ok()
+            .filter(|&place| self.publications[place].owner().is_some())
+            .ok_or(CommandError::UnknownPublication(id))
+    }
+
+    /// The place of a publication whose room has been checked otherwise.
+    pub fn publication_anywhere(&self, id: PublicationId) -> Option<usize> {
+        self.publication_by_id.get(&id).copied()
+    }
+
     /// The place of a subscription of this room.
     pub fn subscription(&self, room: usize, id: SubscriptionId) -> Result<usize, CommandError> {
         self.subscription_by_id
@@ -161,13 +201,14 @@ impl Rooms {
     }
 
     /// Adds a publication and returns its place.
-    pub fn publish(&mut self, room: usize, owner: usize, publication: Publication) -> usize {
+    pub fn publish(&mut self, room: usize, origin: Origin, publication: Publication) -> usize {
         let id = publication.id();
         let place = self.publications.insert(Published {
             publication,
             room,
-            owner,
+            origin,
             subscriptions: Vec::new(),
+            relays: Vec::new(),
         });
         self.publication_by_id.insert(id, place);
         self.rooms[room].publications.push(place);

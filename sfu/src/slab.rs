@@ -2,15 +2,26 @@
 //!
 //! The pool owns every slab; a [`PacketRef`] is one counted claim on one of them. Claims are given
 //! back explicitly ([`SlabPool::release`]), because an index cannot reach its pool when it is
-//! dropped. Slabs are made in chunks as they are first needed, up to a bound, and never returned
-//! to the allocator: in steady state nothing here allocates. A slab that has been filled is only
-//! read from then on, so that workers may share them later.
+//! dropped. Slabs are made in lots as they are first needed, up to a bound, and never returned to
+//! the allocator: in steady state nothing here allocates. A slab that has been filled is only read
+//! from then on. Between threads slabs are exchanged, not shared ([`SlabPool::adopt`]): counting
+//! stays a plain addition, and a packet that comes from another worker is not copied again.
+
+use std::ops::Range;
 
 /// Bytes of one slab: more than any datagram that a path MTU of 1,500 lets through.
 pub const SLAB_BYTES: usize = 2048;
 
+/// The memory of one slab, which may change its owner.
+pub type SlabBuffer = Box<[u8; SLAB_BYTES]>;
+
+/// A slab that belongs to no pool yet.
+pub fn new_buffer() -> SlabBuffer {
+    Box::new([0; SLAB_BYTES])
+}
+
 /// Slabs that are made at a time: half a megabyte.
-const CHUNK_SLABS: usize = 256;
+const LOT_SLABS: usize = 256;
 
 /// One counted claim on a filled slab. Not `Clone`: see [`SlabPool::share`].
 #[derive(Debug, PartialEq, Eq)]
@@ -20,13 +31,57 @@ pub struct PacketRef {
 }
 
 struct Slot {
+    buffer: SlabBuffer,
     claims: u32,
+    start: u16,
     len: u16,
+}
+
+/// Bytes that a pool can be given to keep.
+pub trait Payload {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts them into a free slab; `None` if there is no free one or they do not fit.
+    fn put(&mut self, pool: &mut SlabPool) -> Option<PacketRef>;
+}
+
+impl Payload for &[u8] {
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+
+    fn put(&mut self, pool: &mut SlabPool) -> Option<PacketRef> {
+        pool.store(self)
+    }
+}
+
+/// Bytes that lie in a slab already, which is exchanged for an empty one.
+#[derive(Debug)]
+pub struct Carried<'a> {
+    /// The slab; afterwards another, with nothing of use in it.
+    pub buffer: &'a mut SlabBuffer,
+    /// Where in it they lie.
+    pub range: Range<usize>,
+}
+
+impl Payload for Carried<'_> {
+    fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    fn put(&mut self, pool: &mut SlabPool) -> Option<PacketRef> {
+        pool.adopt(self.buffer, self.range.clone())
+    }
 }
 
 /// All packet memory of one shard.
 pub struct SlabPool {
-    chunks: Vec<Box<[u8]>>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     slabs_max: usize,
@@ -36,7 +91,6 @@ impl SlabPool {
     /// An empty pool that will never hold more than `slabs_max` packets.
     pub fn new(slabs_max: usize) -> Self {
         Self {
-            chunks: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             slabs_max,
@@ -48,6 +102,22 @@ impl SlabPool {
         if bytes.len() > SLAB_BYTES {
             return None;
         }
+        let index = self.claim(0..bytes.len())?;
+        self.slots[index as usize].buffer[..bytes.len()].copy_from_slice(bytes);
+        Some(PacketRef { index })
+    }
+
+    /// Takes a filled slab, whose bytes in `range` are a packet, for an empty one of its own;
+    /// `None`, and nothing is taken, if there is no free one.
+    pub fn adopt(&mut self, buffer: &mut SlabBuffer, range: Range<usize>) -> Option<PacketRef> {
+        assert!(range.end <= SLAB_BYTES, "a packet lies within its slab");
+        let index = self.claim(range)?;
+        std::mem::swap(&mut self.slots[index as usize].buffer, buffer);
+        Some(PacketRef { index })
+    }
+
+    /// A free slab with one claim on it.
+    fn claim(&mut self, range: Range<usize>) -> Option<u32> {
         if self.free.is_empty() {
             self.grow();
         }
@@ -55,17 +125,16 @@ impl SlabPool {
         let slot = &mut self.slots[index as usize];
         debug_assert_eq!(slot.claims, 0, "a free slab has no claims");
         slot.claims = 1;
-        slot.len = bytes.len() as u16;
-        let (chunk, start) = place(index);
-        self.chunks[chunk][start..start + bytes.len()].copy_from_slice(bytes);
-        Some(PacketRef { index })
+        slot.start = range.start as u16;
+        slot.len = range.len() as u16;
+        Some(index)
     }
 
     /// The bytes of a packet.
     pub fn bytes(&self, packet: &PacketRef) -> &[u8] {
-        let (chunk, start) = place(packet.index);
-        let len = usize::from(self.slots[packet.index as usize].len);
-        &self.chunks[chunk][start..start + len]
+        let slot = &self.slots[packet.index as usize];
+        let start = usize::from(slot.start);
+        &slot.buffer[start..start + usize::from(slot.len)]
     }
 
     /// How many bytes a packet has.
@@ -102,24 +171,18 @@ impl SlabPool {
 
     fn grow(&mut self) {
         let first = self.slots.len();
-        let count = CHUNK_SLABS.min(self.slabs_max.saturating_sub(first));
-        if count == 0 {
-            return;
-        }
-        self.chunks
-            .push(vec![0; count * SLAB_BYTES].into_boxed_slice());
-        self.slots
-            .extend((0..count).map(|_| Slot { claims: 0, len: 0 }));
+        let count = LOT_SLABS.min(self.slabs_max.saturating_sub(first));
+        self.slots.extend((0..count).map(|_| Slot {
+            buffer: new_buffer(),
+            claims: 0,
+            start: 0,
+            len: 0,
+        }));
         // Room for all of them at once, so that giving back never allocates.
         self.free.reserve(self.slots.len());
         self.free
             .extend((first..first + count).rev().map(|i| i as u32));
     }
-}
-
-fn place(index: u32) -> (usize, usize) {
-    let index = index as usize;
-    (index / CHUNK_SLABS, index % CHUNK_SLABS * SLAB_BYTES)
 }
 
 #[cfg(test)]
@@ -140,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_holds_across_chunks() {
-        let mut pool = SlabPool::new(CHUNK_SLABS + 3);
+    fn the_bound_holds_across_lots() {
+        let mut pool = SlabPool::new(LOT_SLABS + 3);
         let packets: Vec<_> = (0..=u32::MAX)
             .map_while(|n| pool.store(&n.to_be_bytes()))
             .collect();
-        assert_eq!(packets.len(), CHUNK_SLABS + 3);
+        assert_eq!(packets.len(), LOT_SLABS + 3);
         for (n, packet) in packets.iter().enumerate() {
             assert_eq!(pool.bytes(packet), (n as u32).to_be_bytes());
         }
@@ -156,5 +219,22 @@ mod tests {
         let mut pool = SlabPool::new(1);
         assert!(pool.store(&[0; SLAB_BYTES + 1]).is_none());
         assert!(pool.store(&[0; SLAB_BYTES]).is_some());
+    }
+
+    #[test]
+    fn a_slab_is_adopted_without_a_copy_and_another_given_for_it() {
+        let mut pool = SlabPool::new(1);
+        let mut buffer = new_buffer();
+        buffer[10..15].copy_from_slice(b"heart");
+        let place = buffer.as_ptr();
+        let packet = pool.adopt(&mut buffer, 10..15).expect("one slab is free");
+        assert_eq!(pool.bytes(&packet), b"heart");
+        assert_eq!(pool.bytes(&packet).as_ptr(), place.wrapping_add(10));
+        assert_ne!(buffer.as_ptr(), place);
+        let kept = buffer.as_ptr();
+        assert!(pool.adopt(&mut buffer, 0..5).is_none());
+        assert_eq!(buffer.as_ptr(), kept, "what is refused stays where it is");
+        pool.release(packet);
+        assert_eq!(pool.used(), 0);
     }
 }

@@ -48,12 +48,22 @@ pub struct StatsSnapshot {
     /// 1 while several datagrams leave as one message, 0 where kernel, device or configuration do
     /// not want that.
     pub is_segmenting: u64,
+    /// Frames handed to other workers.
+    pub relay_frames_out: u64,
+    /// Frames taken from other workers.
+    pub relay_frames_in: u64,
+    /// Frames for other workers that found a full queue.
+    pub relay_frames_dropped: u64,
+    /// Frames of other workers that nobody waits for any more.
+    pub relay_frames_useless: u64,
     /// Rooms now.
     pub rooms: u64,
     /// Transports now.
     pub transports: u64,
     /// Publications now.
     pub publications: u64,
+    /// Publications of other workers mirrored now.
+    pub relays: u64,
     /// Subscriptions now.
     pub subscriptions: u64,
     /// Slabs in use now.

@@ -13,6 +13,8 @@
     reason = "this is where the clock is read, and where a thread shares numbers with its handle"
 )]
 
+mod neighbours;
+
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +34,7 @@ use crate::shard::{Output, Shard};
 use crate::stats::StatsSnapshot;
 use crate::transport::dtls::Identity;
 use crate::unit::NtpTime;
+pub(crate) use neighbours::Neighbours;
 
 /// Commands carried out in one turn: a storm of joins must not delay the media of who is there.
 const COMMANDS_PER_TURN_MAX: usize = 64;
@@ -57,6 +60,7 @@ pub(crate) struct Lines {
     pub(crate) events: SyncSender<(WorkerId, Event)>,
     pub(crate) wake: Wake,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) neighbours: Neighbours,
 }
 
 /// Everything that one media thread owns.
@@ -88,6 +92,7 @@ struct Counted {
     runs_out: u64,
     runs_refused: u64,
     too_long: u64,
+    relay_dropped: u64,
     panics: u64,
     events_lost: u64,
     busy: Duration,
@@ -166,11 +171,23 @@ impl Worker {
             is_readable: ready.is_readable && self.take_datagrams(now),
             is_rung: ready.is_rung && self.take_commands(now),
         };
+        let has_frames = self.take_frames(now);
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.shard.handle_timeout(now);
         }
         self.flush(now);
-        left
+        Ready {
+            is_rung: left.is_rung || has_frames,
+            ..left
+        }
+    }
+
+    /// Returns whether there is more.
+    fn take_frames(&mut self, now: Instant) -> bool {
+        let shard = &mut self.shard;
+        self.lines
+            .neighbours
+            .receive(|from, buffer, len| shard.handle_relay(now, from, buffer, len))
     }
 
     /// Returns whether there is more.
@@ -215,6 +232,9 @@ impl Worker {
                     if !self.socket.is_segmenting() {
                         self.shard.stop_padding();
                     }
+                }
+                Output::Relay(batch) => {
+                    self.counted.relay_dropped += self.lines.neighbours.send(&batch);
                 }
                 Output::Event(event) => {
                     let event = self.complete(event);
@@ -295,12 +315,15 @@ impl Worker {
             .deadline
             .map(|deadline| deadline.saturating_duration_since(now));
         let retry = (!self.backlog.is_empty()).then_some(RETRY_INTERVAL);
-        let at_once = (left != Ready::default()).then_some(Duration::ZERO);
+        let may_sleep = left == Ready::default() && self.lines.neighbours.fall_asleep();
+        let at_once = (!may_sleep).then_some(Duration::ZERO);
         let shortest = [until_deadline, retry, at_once, Some(BUSY_SPAN)]
             .into_iter()
             .flatten()
             .min();
-        match self.socket.wait(&self.lines.wake, shortest) {
+        let waited = self.socket.wait(&self.lines.wake, shortest);
+        self.lines.neighbours.wake_up();
+        match waited {
             Ok(ready) => Ready {
                 is_readable: ready.is_readable || left.is_readable,
                 is_rung: ready.is_rung || left.is_rung,
@@ -345,6 +368,8 @@ impl Counted {
         snapshot.datagrams_refused = self.refused;
         snapshot.runs_out = self.runs_out;
         snapshot.runs_refused = self.runs_refused;
+        snapshot.relay_frames_dropped += self.relay_dropped;
+        snapshot.relay_frames_out -= self.relay_dropped;
         snapshot.panics = self.panics;
         snapshot.events_lost = self.events_lost;
         snapshot.busy_ns = u64::try_from(self.busy.as_nanos()).unwrap_or(u64::MAX);
@@ -393,11 +418,15 @@ mod tests {
     fn bench(events: usize, kept: usize) -> Bench {
         let (commands, taken) = sync_channel(100);
         let (said, events) = sync_channel(events);
+        let wake = Wake::new().expect("a bell");
+        let bells = [wake.try_clone().expect("a rope")];
+        let alone = Neighbours::of_all(&bells, 1).expect("no ropes");
         let lines = Lines {
             commands: taken,
             events: said,
-            wake: Wake::new().expect("a bell"),
+            wake,
             shared: Arc::default(),
+            neighbours: alone.into_iter().next().expect("one worker"),
         };
         let limits = Limits {
             events_queued_max: kept,

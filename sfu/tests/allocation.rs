@@ -126,7 +126,7 @@ fn play(
         loop {
             match shard.poll_output(*now) {
                 Output::Transmit(batch) => sent += batch.datagrams.len(),
-                Output::Event(_) => {}
+                Output::Relay(_) | Output::Event(_) => {}
                 Output::Timeout(_) => break,
             }
         }

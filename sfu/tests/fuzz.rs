@@ -114,6 +114,7 @@ targets! {
     dtls,
     sctp,
     shard,
+    relay,
 }
 
 #[test]

@@ -136,7 +136,7 @@ type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
 /// Every number of a snapshot but the drops and the time; a test counts them.
 #[rustfmt::skip]
-fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 27] {
+fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 32] {
     [
         ("media_datagrams_in_total", "counter", "Datagrams read.", s.datagrams_in),
         ("media_bytes_in_total", "counter", "Bytes read.", s.bytes_in),
@@ -157,6 +157,11 @@ fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 27] {
         ("media_data_in_total", "counter", "Data messages received.", s.data_in),
         ("media_data_out_total", "counter", "Data messages sent.", s.data_out),
         ("media_data_dropped_total", "counter", "Lossy data messages dropped at a full queue.", s.data_dropped),
+        ("media_relay_frames_out_total", "counter", "Frames handed to other workers.", s.relay_frames_out),
+        ("media_relay_frames_in_total", "counter", "Frames taken from other workers.", s.relay_frames_in),
+        ("media_relay_frames_dropped_total", "counter", "Frames for other workers dropped at a full queue.", s.relay_frames_dropped),
+        ("media_relay_frames_useless_total", "counter", "Frames of other workers that nobody waits for any more.", s.relay_frames_useless),
+        ("media_relays", "gauge", "Publications of other workers mirrored now.", s.relays),
         ("media_segmenting", "gauge", "1 while several datagrams leave as one message.", s.is_segmenting),
         ("media_rooms", "gauge", "Rooms now.", s.rooms),
         ("media_transports", "gauge", "Transports now.", s.transports),

@@ -113,7 +113,7 @@ impl Call {
                         sent += batch.datagrams.len();
                         send(&batch);
                     }
-                    Output::Event(_) => {}
+                    Output::Relay(_) | Output::Event(_) => {}
                     Output::Timeout(_) => break,
                 }
             }

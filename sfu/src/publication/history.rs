@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::slab::{PacketRef, SlabPool};
+use crate::slab::{PacketRef, Payload, SlabPool};
 use crate::subscription::rewriter::PictureIds;
 use crate::unit::SeqNo;
 
@@ -75,18 +75,18 @@ impl History {
         &mut self,
         now: Instant,
         info: PacketInfo,
-        payload: &[u8],
+        payload: &mut impl Payload,
         pool: &mut SlabPool,
     ) -> Result<(), NotStored> {
         if self.contains(info.seq) || info.seq < self.floor {
             return Err(NotStored::Duplicate);
         }
         self.make_room(now, info.seq, pool);
-        let packet = match pool.store(payload) {
+        let packet = match payload.put(pool) {
             Some(packet) => packet,
             None => {
                 self.give_up_oldest(pool);
-                pool.store(payload).ok_or(NotStored::NoSlab)?
+                payload.put(pool).ok_or(NotStored::NoSlab)?
             }
         };
         if info.seq < self.floor {
@@ -222,7 +222,7 @@ mod tests {
         fn insert(&mut self, seq: u64) -> Result<(), NotStored> {
             let payload = seq.to_be_bytes();
             self.history
-                .insert(self.now, info(seq), &payload, &mut self.pool)
+                .insert(self.now, info(seq), &mut &payload[..], &mut self.pool)
         }
     }
 

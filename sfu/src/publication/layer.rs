@@ -14,7 +14,7 @@ use super::reception::{RateMeter, Reception};
 use crate::config::Limits;
 use crate::error::Reject;
 use crate::media::{LayerParams, MediaKind};
-use crate::slab::{PacketRef, SlabPool};
+use crate::slab::{PacketRef, Payload, SlabPool};
 use crate::subscription::rewriter::StreamKey;
 use crate::subscription::selector::LayerView;
 use crate::unit::{NtpTime, Ssrc};
@@ -134,15 +134,16 @@ impl Layer {
         now: Instant,
         arrival: Arrival,
         info: PacketInfo,
-        payload: &[u8],
+        mut payload: impl Payload,
         clock_rate: u32,
         pool: &mut SlabPool,
     ) -> Result<Receipt, Reject> {
         if arrival == Arrival::Repair && self.reception.highest().is_none() {
             return Err(Reject::RtxUseless);
         }
+        let bytes = payload.len();
         self.history
-            .insert(now, info, payload, pool)
+            .insert(now, info, &mut payload, pool)
             .map_err(|reason| match (reason, arrival) {
                 (NotStored::NoSlab, _) => Reject::NoSlab,
                 (NotStored::Duplicate, Arrival::Original) => Reject::SrtpReplay,
@@ -158,7 +159,7 @@ impl Layer {
         if info.starts_keyframe {
             self.keyframes.arrived();
         }
-        self.rate.add(now, payload.len());
+        self.rate.add(now, bytes);
         self.heard_at = Some(now);
         self.pictures_elsewhere = 0;
         Ok(Receipt {
@@ -227,14 +228,46 @@ impl Layer {
         self.source = Some(source);
         if is_restart {
             self.incarnation += 1;
-            self.reception = Reception::default();
-            self.clock = None;
-            self.newest_timestamp = None;
-            self.losses.clear();
-            self.history.clear(pool);
-            self.history.restart();
+            self.start_anew(pool);
         }
         is_restart
+    }
+
+    fn start_anew(&mut self, pool: &mut SlabPool) {
+        self.reception = Reception::default();
+        self.clock = None;
+        self.newest_timestamp = None;
+        self.losses.clear();
+        self.history.clear(pool);
+        self.history.restart();
+    }
+
+    /// The owner of a mirrored layer has restarted it. Returns whether that is news; what belongs
+    /// to an older incarnation must not be taken.
+    pub fn restart_as(&mut self, incarnation: u32, pool: &mut SlabPool) -> bool {
+        if incarnation <= self.incarnation {
+            return false;
+        }
+        self.incarnation = incarnation;
+        self.start_anew(pool);
+        true
+    }
+
+    /// Packets were not sent to us for a while: those in between are not missed.
+    pub fn resume(&mut self) {
+        self.reception = Reception::default();
+        self.losses.clear();
+    }
+
+    /// No packets are wanted for now, and nothing is to be asked for.
+    pub fn suspend(&mut self) {
+        self.losses.clear();
+        self.keyframes.arrived();
+    }
+
+    /// What the owner of a mirrored layer says. Returns whether that is a change.
+    pub fn set_live(&mut self, is_live: bool) -> bool {
+        std::mem::replace(&mut self.is_live, is_live) != is_live
     }
 
     /// Binds the stream of retransmissions to a source.
@@ -357,8 +390,14 @@ mod tests {
                 audio_level: None,
                 orientation: None,
             };
-            self.layer
-                .receive(self.now, arrival, info, b"payload", 90_000, &mut self.pool)
+            self.layer.receive(
+                self.now,
+                arrival,
+                info,
+                &b"payload"[..],
+                90_000,
+                &mut self.pool,
+            )
         }
     }
 

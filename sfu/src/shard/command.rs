@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId};
+use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId, WorkerId};
 use crate::media::{LayerWish, PublicationParams, SubscriptionParams};
 use crate::transport::params::{IceCredentials, SctpParams, TransportParams};
 
@@ -76,6 +76,19 @@ pub enum Command {
     Unpublish {
         /// Which one.
         publication: PublicationId,
+    },
+    /// Makes a publication that another worker receives available to the transports of the room
+    /// that are on this one. May be given again; the relay ends by itself when the last
+    /// subscription here has ended, and with the publication.
+    OpenRelay {
+        /// What is relayed.
+        publication: PublicationId,
+        /// The worker that has its publisher.
+        owner: WorkerId,
+        /// Its publisher.
+        publisher: TransportId,
+        /// What was agreed about it, as in `Publish`.
+        params: Box<PublicationParams>,
     },
     /// Sends a publication to a transport of the same room.
     Subscribe {

@@ -16,6 +16,8 @@ use crate::error::CommandError;
 use crate::id::{PublicationId, RoomId, SubscriptionId, TransportId};
 use crate::media::{LayerWish, MediaKind, PublicationParams, SubscriptionParams};
 use crate::publication::Publication;
+use crate::relay::Frame;
+use crate::room::Origin;
 use crate::speaker;
 use crate::subscription::Subscription;
 use crate::transport::Transport;
@@ -74,9 +76,15 @@ impl Shard {
                 self.set_muted(room, publication, muted)?;
             }
             Command::Unpublish { publication } => {
-                let place = self.router.rooms.publication(room, publication)?;
+                let place = self.router.rooms.own_publication(room, publication)?;
                 self.unpublish(place);
             }
+            Command::OpenRelay {
+                publication,
+                owner,
+                publisher,
+                params,
+            } => self.open_relay(now, room, owner, publisher, publication, *params)?,
             Command::Subscribe {
                 transport,
                 subscription,
@@ -115,6 +123,9 @@ impl Shard {
     fn close_room(&mut self, now: Instant, room: usize) {
         while let Some(&peer) = self.router.rooms.room(room).members.last() {
             self.remove_peer(now, peer);
+        }
+        while let Some(&mirror) = self.router.rooms.room(room).publications.last() {
+            self.unpublish(mirror);
         }
         self.timers.remove(TimerKey::Room(room));
         self.router.rooms.close(room);
@@ -216,7 +227,10 @@ impl Shard {
             self.timers
                 .ensure(TimerKey::Room(room), now + speaker::INTERVAL);
         }
-        let place = self.router.rooms.publish(room, peer, publication);
+        let place = self
+            .router
+            .rooms
+            .publish(room, Origin::Peer(peer), publication);
         media.publications.push(place);
         for layer in self.router.rooms.publications[place].publication.layers() {
             let sources = [(layer.source(), false), (layer.repair_source(), true)];
@@ -240,7 +254,7 @@ impl Shard {
         id: PublicationId,
         muted: bool,
     ) -> Result<(), CommandError> {
-        let place = self.router.rooms.publication(room, id)?;
+        let place = self.router.rooms.own_publication(room, id)?;
         let publication = &mut self.router.rooms.publications[place].publication;
         if !publication.set_muted(muted) {
             return Ok(());
@@ -251,13 +265,16 @@ impl Shard {
             self.router
                 .tell_speakers(room, silent.into_iter().collect());
             self.router.interrupt(place, None);
+            self.router.tell_state(place, None);
         } else {
             self.router.refresh(place);
         }
         Ok(())
     }
 
-    fn unpublish(&mut self, place: usize) {
+    /// Forgets a publication, or the mirror of one, with its subscriptions, and tells those workers
+    /// that it concerns.
+    pub(super) fn unpublish(&mut self, place: usize) {
         while let Some(&subscription) = self.router.rooms.publications[place].subscriptions.last() {
             self.unsubscribe(subscription);
         }
@@ -267,7 +284,22 @@ impl Shard {
         let silent = silence.map(|voice| speaker(&published.publication, voice));
         self.router
             .tell_speakers(published.room, silent.into_iter().collect());
-        let peer = &mut self.router.peers[published.owner];
+        self.router.tell_end(&published.relays);
+        let owner = match published.origin {
+            Origin::Peer(owner) => owner,
+            Origin::Mirror(mirror) => {
+                self.router.mirrors -= 1;
+                self.router.touched_mirrors.retain(|&other| other != place);
+                self.timers.remove(TimerKey::Mirror(place));
+                let publication = published.publication.id();
+                if !mirror.has_ended {
+                    self.router
+                        .relay(mirror.owner, Frame::Close { publication }, None);
+                }
+                return;
+            }
+        };
+        let peer = &mut self.router.peers[owner];
         peer.media.publications.retain(|&other| other != place);
         peer.media
             .sources
@@ -325,6 +357,7 @@ impl Shard {
         media.subscriptions.push(place);
         media.sent.insert(params.ssrc, place);
         self.router.want_awaited(place);
+        self.router.touch_mirror(publication);
         Ok(())
     }
 
@@ -339,9 +372,11 @@ impl Shard {
         let views = self.router.rooms.publications[subscribed.publication]
             .publication
             .views();
+        let publication = subscribed.publication;
         if subscribed.subscription.set_wish(wish, &views) {
             self.router.tell_nothing_sent(place);
         }
+        self.router.touch_mirror(publication);
         self.router.want_awaited(place);
         Ok(())
     }
@@ -360,6 +395,7 @@ impl Shard {
 
     fn end_subscription(&mut self, place: usize) {
         let subscribed = self.router.rooms.unsubscribe(place);
+        self.router.touch_mirror(subscribed.publication);
         let media = &mut self.router.peers[subscribed.receiver].media;
         media.drop_pending(place, &mut self.router.pool);
         media.subscriptions.retain(|&other| other != place);

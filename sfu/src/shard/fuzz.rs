@@ -19,13 +19,17 @@ use bytes::Bytes;
 use super::command::{Command, DataChannel, Directive};
 use super::{Output, Shard, StableHash};
 use crate::config::Limits;
-use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId};
+use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId, WorkerId};
 use crate::media::{
     Codec, CodecParams, LayerParams, LayerWish, MediaKind, Mid, PublicationParams, Rid,
     SubscriptionParams,
 };
+use crate::publication::history::PacketInfo;
+use crate::relay::{Address, Frame, frame};
 use crate::rtp::packet::Header;
+use crate::slab::new_buffer;
 use crate::subscription::Outgoing;
+use crate::subscription::rewriter::{PictureIds, StreamKey};
 use crate::transport::dtls::Identity;
 use crate::transport::params::{ExtensionIds, Fingerprint, IceCredentials, TransportParams};
 use crate::unit::{Bitrate, NtpTime, PayloadType, SeqNo, Ssrc};
@@ -33,6 +37,7 @@ use crate::unit::{Bitrate, NtpTime, PayloadType, SeqNo, Ssrc};
 const PEERS: u64 = 3;
 const VIDEO: PublicationId = PublicationId(1);
 const SOUND: PublicationId = PublicationId(2);
+const FAR: PublicationId = PublicationId(3);
 
 /// Plays a script with two rooms: in one, two participants of whom the first publishes a picture
 /// and a sound to the second; in the other, a third.
@@ -49,6 +54,41 @@ pub fn shard(bytes: &[u8]) {
     }
     let stats = play.shard.stats();
     let left = stats.rooms + stats.transports + stats.publications + stats.subscriptions;
+    assert_eq!((left, stats.slabs_used), (0, 0), "something is left behind");
+}
+
+/// The same with a picture of another worker, and with frames that claim to come from there.
+pub fn relay(bytes: &[u8]) {
+    if let Ok((frame, payload)) = frame::read(bytes) {
+        let mut written = new_buffer();
+        if let Some(len) = frame::write(&frame, &bytes[payload], &mut written[..]) {
+            let again = frame::read(&written[..len]).map(|(again, _)| again);
+            assert_eq!(
+                again,
+                Ok(frame),
+                "what is read can be written and read again"
+            );
+        }
+    }
+    let mut play = Play::new();
+    play.command(1, mirror());
+    play.command(1, subscribe(2, 3, FAR));
+    play.poll();
+    let mut script = Script { bytes };
+    while let Some(step) = script.byte() {
+        match step % 4 {
+            0 => play.step(step / 4, &mut script),
+            1 if step > 200 => play.command(1, mirror()),
+            _ => play.frame(&mut script),
+        }
+        play.poll();
+    }
+    for room in [1, 2] {
+        play.command(room, Command::CloseRoom);
+        play.poll();
+    }
+    let stats = play.shard.stats();
+    let left = stats.rooms + stats.publications + stats.relays + stats.subscriptions;
     assert_eq!((left, stats.slabs_used), (0, 0), "something is left behind");
 }
 
@@ -231,6 +271,74 @@ impl Play {
         }
     }
 
+    /// A frame of another worker, mostly one that could be meant for us.
+    fn frame(&mut self, script: &mut Script<'_>) {
+        let (kind, which, jump) = (script.small(), script.small(), script.small());
+        let rooms = &self.shard.router.rooms;
+        let publication = PublicationId(1 + u64::from(which % 3));
+        let place = rooms.publication_anywhere(publication).unwrap_or(0) as u32;
+        let to = Address {
+            place: place + u32::from(which > 250),
+            publication,
+        };
+        let stream = StreamKey {
+            rank: which / 3 % 3,
+            incarnation: u32::from(which > 220),
+        };
+        let seq = SeqNo(70_000 + u64::from(jump));
+        let frame = match kind % 12 {
+            0 => Frame::State {
+                to,
+                live: jump,
+                is_muted: which > 200,
+            },
+            1 => Frame::Clock {
+                to,
+                stream,
+                ntp: NtpTime(u64::from(jump) << 36),
+                rtp: u32::from(which) << 24,
+                offset: i64::from(jump) << 56,
+            },
+            2 => Frame::End { to },
+            3 | 4 => Frame::Open {
+                reply: to,
+                room: RoomId(u64::from(1 + jump % 2)),
+                epoch: Epoch(1 + u64::from(which / 250)),
+                demand: which,
+            },
+            5 => Frame::Close { publication },
+            6 => Frame::Keyframe {
+                publication,
+                rank: jump % 4,
+            },
+            7 => Frame::Resend {
+                publication,
+                stream,
+                first: seq,
+                mask: u64::from(which) << (jump % 64),
+            },
+            _ => Frame::Packet {
+                to,
+                stream,
+                info: PacketInfo {
+                    seq,
+                    timestamp: u32::from(jump) * 3000,
+                    marker: which & 1 != 0,
+                    codec: u8::from(which > 240) * 3,
+                    starts_keyframe: jump.is_multiple_of(3),
+                    picture: PictureIds::default(),
+                    audio_level: None,
+                    orientation: Some(jump),
+                },
+            },
+        };
+        let mut buffer = new_buffer();
+        let len = frame::write(&frame, script.bytes(), &mut buffer[..]).unwrap_or(0);
+        let from = WorkerId(u16::from(kind < 240));
+        self.shard.handle_relay(self.now, from, &mut buffer, len);
+        self.forget_ended();
+    }
+
     fn any_command(&mut self, script: &mut Script<'_>) {
         let (kind, which) = (script.small(), u64::from(script.small()));
         let room = 1 + which % 2;
@@ -357,6 +465,18 @@ fn add_transport(peer: u64) -> Command {
     }
 }
 
+fn mirror() -> Command {
+    let Command::Publish { params, .. } = publish(9, FAR) else {
+        unreachable!("that is what it makes");
+    };
+    Command::OpenRelay {
+        publication: FAR,
+        owner: WorkerId(1),
+        publisher: TransportId(9),
+        params,
+    }
+}
+
 fn publish(peer: u64, publication: PublicationId) -> Command {
     let is_video = publication != SOUND;
     let rids: &[&str] = if is_video { &["q", "h"] } else { &[""] };
@@ -440,5 +560,32 @@ mod tests {
         assert_eq!(stats.packets_in, 20);
         assert!(play.sealed.len() > 15, "packets were decided on");
         assert!(stats.packets_resent > 5, "and asked for again");
+    }
+
+    #[test]
+    fn frames_reach_a_mirror_and_an_owner() {
+        let mut play = Play::new();
+        play.command(1, mirror());
+        play.command(1, subscribe(2, 3, FAR));
+        play.poll();
+        let mut frame = |bytes: &[u8]| {
+            play.frame(&mut Script { bytes });
+            play.poll();
+        };
+        // State, Open, then packets of the first and the second layer.
+        frame(&[0, 2, 3]);
+        frame(&[3, 0, 0]);
+        for jump in 0..30 {
+            frame(&[8, 2, jump, 1, 0xaa]);
+            frame(&[8, 5, jump, 1, 0xaa]);
+        }
+        let stats = play.shard.stats();
+        assert_eq!(stats.relays, 1);
+        assert!(
+            stats.relay_frames_useless < 5,
+            "{}",
+            stats.relay_frames_useless
+        );
+        assert!(play.sealed.len() >= 28, "packets were decided on");
     }
 }

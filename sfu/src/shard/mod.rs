@@ -12,6 +12,7 @@ mod control;
 mod demux;
 pub mod event;
 pub(crate) mod fuzz;
+mod mirror;
 pub mod output;
 pub(crate) mod padding;
 mod peer;
@@ -128,7 +129,7 @@ impl Shard {
 
     /// Takes a datagram that was read from the worker's socket. What cannot be used is counted.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
-        self.outgoing.reclaim();
+        self.reclaim();
         self.router.stats.datagrams_in += 1;
         self.router.stats.bytes_in += datagram.len() as u64;
         if let Err(reason) = self.sort(now, from, datagram) {
@@ -138,7 +139,7 @@ impl Shard {
 
     /// Carries out a command, or reports that it was refused.
     pub fn handle_command(&mut self, now: Instant, directive: Directive) {
-        self.outgoing.reclaim();
+        self.reclaim();
         let room = directive.room;
         if let Err(error) = self.carry_out(now, directive) {
             self.refuse(room, error);
@@ -147,7 +148,7 @@ impl Shard {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.outgoing.reclaim();
+        self.reclaim();
         while let Some(key) = self.timers.pop_due(now) {
             match key {
                 TimerKey::Peer(place) => {
@@ -159,7 +160,9 @@ impl Shard {
                     let next = now + speaker::INTERVAL;
                     self.timers.set(key, Some(next));
                 }
+                TimerKey::Mirror(place) => self.router.touch_mirror(place),
                 TimerKey::Stats => {
+                    self.router.lapse_relays(now);
                     let snapshot = Box::new(self.stats());
                     self.router.events.push_back(Event {
                         room: None,
@@ -173,7 +176,12 @@ impl Shard {
 
     /// The next thing to do. To be called until it says [`Output::Timeout`].
     pub fn poll_output(&mut self, now: Instant) -> Output<'_> {
-        self.outgoing.reclaim();
+        self.reclaim();
+        self.serve_mirrors(now);
+        // Before anything is sealed, so that another worker can begin at the same time.
+        if !self.router.outbox.is_empty() {
+            return self.router.take_relays();
+        }
         self.fill(now);
         if !self.outgoing.datagrams.is_empty() {
             self.outgoing.is_taken = true;
@@ -184,6 +192,9 @@ impl Shard {
                 datagrams: &self.outgoing.datagrams,
             });
         }
+        if !self.router.outbox.is_empty() {
+            return self.router.take_relays();
+        }
         match self.router.events.pop_front() {
             Some(event) => Output::Event(event),
             None => Output::Timeout(self.timers.next()),
@@ -193,6 +204,18 @@ impl Shard {
     /// Pads no more: nothing leaves together, so nothing is won by it.
     pub fn stop_padding(&mut self) {
         self.router.limits.padding_bytes_max = 0;
+    }
+
+    /// What was given out last is done with.
+    fn reclaim(&mut self) {
+        self.outgoing.reclaim();
+        self.router.outbox.reclaim(&mut self.router.pool);
+    }
+
+    fn serve_mirrors(&mut self, now: Instant) {
+        while let Some(place) = self.router.touched_mirrors.pop() {
+            self.serve_mirror(now, place);
+        }
     }
 
     /// When to be called again: what [`Output::Timeout`] said last.
@@ -207,6 +230,7 @@ impl Shard {
             rooms: rooms.len() as u64,
             transports: self.router.peers.len() as u64,
             publications: rooms.publications.len() as u64,
+            relays: self.router.mirrors as u64,
             subscriptions: rooms.subscriptions.len() as u64,
             slabs_used: self.router.pool.used() as u64,
             ..self.router.stats.clone()
@@ -301,6 +325,7 @@ impl Shard {
             while let Some(place) = self.router.touched.pop() {
                 self.schedule(now, place);
             }
+            self.serve_mirrors(now);
             if self.outgoing.arena.len() >= self.router.limits.batch_bytes_max {
                 return;
             }

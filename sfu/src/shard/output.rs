@@ -10,12 +10,15 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::event::Event;
+use crate::relay::RelayBatch;
 
 /// One thing that a shard has to say.
 #[derive(Debug)]
 pub enum Output<'a> {
     /// Datagrams to be sent now, in this order.
     Transmit(Batch<'a>),
+    /// Frames for another shard, to be handed on now, in this order.
+    Relay(RelayBatch<'a>),
     /// Something happened.
     Event(Event),
     /// Nothing more until there is input, or until this instant.

@@ -10,6 +10,7 @@ use super::peer::{Pending, REPORT_INTERVAL};
 use super::router::Router;
 use crate::publication::layer::Layer;
 use crate::publication::losses::LOSSES_MAX;
+use crate::room::Origin;
 use crate::rtp::rtcp::feedback::{append_nack, append_pli};
 use crate::rtp::rtcp::report::{
     ReportBlock, SenderInfo, SenderReport, append_bye, append_name, append_receiver_report,
@@ -80,6 +81,7 @@ impl Router {
             .publication
             .layer_mut(source.rank)
             .handle_sender_report(moment.now, report.ntp, report.rtp);
+        self.tell_clock(source.publication, source.rank, None);
     }
 
     /// How a subscriber fares; tells the round trip.
@@ -248,7 +250,10 @@ impl Router {
             .publication
             .layer(subscribed.subscription.current()?);
         let clock = layer.clock()?;
-        let offset = self.peers[published.owner].media.clock_offset?;
+        let offset = match &published.origin {
+            Origin::Peer(owner) => self.peers[*owner].media.clock_offset?,
+            Origin::Mirror(mirror) => mirror.clock_offset?,
+        };
         let theirs = moment.ntp.0.wrapping_sub(offset as u64);
         let passed = theirs.wrapping_sub(clock.ntp.0) as i64;
         let ticks = (i128::from(passed) * i128::from(published.publication.clock_rate())) >> 32;
@@ -268,7 +273,10 @@ impl Router {
 
     fn owner_of(&self, subscription: usize) -> u64 {
         let publication = self.rooms.subscriptions[subscription].publication;
-        self.peers[self.rooms.publications[publication].owner].id.0
+        match &self.rooms.publications[publication].origin {
+            Origin::Peer(owner) => self.peers[*owner].id.0,
+            Origin::Mirror(mirror) => mirror.publisher.0,
+        }
     }
 
     /// Asks a publisher for lost packets and for keyframes.

@@ -11,6 +11,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use super::event::{Event, EventKind, Speaker};
+use super::output::Output;
 use super::peer::{Peer, Pending, Source};
 use crate::config::Limits;
 use crate::error::Reject;
@@ -18,7 +19,8 @@ use crate::media::{Codec, MediaKind};
 use crate::publication::history::PacketInfo;
 use crate::publication::layer::Arrival;
 use crate::publication::{PayloadKind, Publication};
-use crate::room::{Published, Rooms};
+use crate::relay::Outbox;
+use crate::room::{Origin, Published, Rooms};
 use crate::rtp::codec::{h264, vp8};
 use crate::rtp::extension::{AudioLevel, Extensions};
 use crate::rtp::packet::Header;
@@ -41,6 +43,12 @@ pub(super) struct Router {
     pub(super) dirty: VecDeque<usize>,
     /// Places of peers whose deadline must be found anew.
     pub(super) touched: Vec<usize>,
+    /// Frames for other shards.
+    pub(super) outbox: Outbox,
+    /// How many mirrors there are.
+    pub(super) mirrors: usize,
+    /// Places of mirrors that have something to say.
+    pub(super) touched_mirrors: Vec<usize>,
 }
 
 impl Router {
@@ -53,6 +61,9 @@ impl Router {
             events: VecDeque::new(),
             dirty: VecDeque::new(),
             touched: Vec::new(),
+            outbox: Outbox::default(),
+            mirrors: 0,
+            touched_mirrors: Vec::new(),
             limits,
         }
     }
@@ -68,6 +79,12 @@ impl Router {
         if !std::mem::replace(&mut media.is_touched, true) {
             self.touched.push(place);
         }
+    }
+
+    /// The frames that wait for one other shard, of which there must be one.
+    pub(super) fn take_relays(&mut self) -> Output<'_> {
+        let batch = self.outbox.take(&self.pool);
+        Output::Relay(batch.expect("the caller has seen that something waits"))
     }
 
     /// Takes an authenticated packet of a peer, as plain text.
@@ -220,7 +237,8 @@ impl Router {
         packet: &Incoming<'_>,
     ) -> Result<(), Reject> {
         let published = &mut self.rooms.publications[source.publication];
-        let (owner, publication) = (published.owner, &mut published.publication);
+        let owner = published.owner().ok_or(Reject::UnknownSource)?;
+        let publication = &mut published.publication;
         let clock_rate = publication.clock_rate();
         let is_muted = publication.is_muted();
         let layer = publication.layer_mut(source.rank);
@@ -264,12 +282,14 @@ impl Router {
         if has_changed {
             self.refresh(source.publication);
         }
+        self.forward_to_mirrors(source, packet.info.seq);
         self.forward(now, source, packet.info.seq);
         Ok(())
     }
 
     /// Offers a packet that lies in the history to every subscription.
-    fn forward(&mut self, now: Instant, source: Source, seq: SeqNo) {
+    pub(super) fn forward(&mut self, now: Instant, source: Source, seq: SeqNo) {
+        let mut has_switched = false;
         let Published {
             publication,
             subscriptions,
@@ -292,6 +312,7 @@ impl Router {
                 .subscription
                 .offer(now, stream, info, publication);
             if offer.has_switched {
+                has_switched = true;
                 self.events.push_back(Event {
                     room: Some(room),
                     kind: EventKind::LayerChanged {
@@ -312,6 +333,9 @@ impl Router {
                 self.dirty.push_back(subscribed.receiver);
             }
         }
+        if has_switched {
+            self.touch_mirror(source.publication);
+        }
     }
 
     /// Layers, wishes or subscriptions have changed: everybody chooses anew, and keyframes are
@@ -326,6 +350,8 @@ impl Router {
             }
             self.want_awaited(subscription);
         }
+        self.tell_state(place, None);
+        self.touch_mirror(place);
     }
 
     /// Asks for the keyframe that a subscription waits for, if it does.
@@ -344,9 +370,11 @@ impl Router {
         if published.publication.kind() != MediaKind::Video || published.publication.is_muted() {
             return;
         }
-        let owner = published.owner;
         published.publication.layer_mut(rank).keyframes.want();
-        self.touch(owner);
+        match published.origin {
+            Origin::Peer(owner) => self.touch(owner),
+            Origin::Mirror(_) => self.touch_mirror(publication),
+        }
     }
 
     /// The stream of a publication, or of one layer of it, has a hole that only a keyframe heals.
@@ -359,6 +387,7 @@ impl Router {
                 self.tell_nothing_sent(subscription);
             }
         }
+        self.touch_mirror(place);
     }
 
     /// Reports that a subscription is sent nothing now.

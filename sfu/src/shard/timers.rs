@@ -17,6 +17,8 @@ pub(super) enum TimerKey {
     Peer(usize),
     /// The speakers of a room, by its place.
     Room(usize),
+    /// The mirror of a publication, by its place.
+    Mirror(usize),
     /// The counters.
     Stats,
 }

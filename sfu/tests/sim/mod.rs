@@ -27,21 +27,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sfu::config::Limits;
 use sfu::error::Reject;
-use sfu::id::{Epoch, PublicationId, RoomId, SubscriptionId};
+use sfu::id::{Epoch, PublicationId, RoomId, SubscriptionId, WorkerId};
 use sfu::media::{
     Codec, CodecParams, LayerParams, LayerWish, MediaKind, Mid, PublicationParams, Rid,
     SubscriptionParams,
 };
+use sfu::relay::frame;
 use sfu::shard::command::{Command, DataChannel, Directive};
 use sfu::shard::event::{Event, EventKind};
 use sfu::shard::{Output, Shard};
+use sfu::slab::{SLAB_BYTES, SlabBuffer, new_buffer};
 use sfu::stats::StatsSnapshot;
 use sfu::transport::dtls::Identity;
 use sfu::transport::params::ExtensionIds;
 use sfu::unit::{Bitrate, NtpTime, PayloadType, SeqNo, Ssrc};
 
 use self::client::SimClient;
-use self::link::{Dice, Link};
+use self::link::{Dice, Faults, Link};
 use self::sink::Sink;
 use self::source::{Encoding, OPUS, RED, Source, VP8, VP8_RTX};
 
@@ -50,6 +52,7 @@ pub(crate) const RIDS: [&str; 3] = ["q", "h", "f"];
 enum Delivery {
     ToShard(usize, SocketAddr, Vec<u8>),
     ToClient(usize, Vec<u8>),
+    Relay(usize, usize, Vec<u8>),
 }
 
 /// A simulated deployment.
@@ -71,7 +74,13 @@ pub(crate) struct Sim {
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     under_way: std::collections::HashMap<u64, Delivery>,
     numbers: u64,
-    publications: Vec<(PublicationId, usize, bool)>,
+    publications: Vec<(PublicationId, usize, PublicationParams)>,
+    /// What the links between shards do to frames, and what they have done.
+    pub(crate) relay: Link,
+    pub(crate) relayed: Faults,
+    relay_buffer: SlabBuffer,
+    relay_dice: Dice,
+    deliveries: u64,
 }
 
 impl Sim {
@@ -111,6 +120,14 @@ impl Sim {
             under_way: std::collections::HashMap::new(),
             numbers: 0,
             publications: Vec::new(),
+            relay: Link {
+                delay: Duration::ZERO,
+                ..Link::GOOD
+            },
+            relayed: Faults::default(),
+            relay_buffer: new_buffer(),
+            relay_dice: Dice(!seed),
+            deliveries: 0,
         }
     }
 
@@ -119,6 +136,32 @@ impl Sim {
         let room = RoomId(self.number());
         self.direct(shard, room, Command::OpenRoom);
         room
+    }
+
+    /// Opens a room on another shard too, for participants who are to be there.
+    pub(crate) fn extend(&mut self, shard: usize, room: RoomId) {
+        self.direct(shard, room, Command::OpenRoom);
+    }
+
+    /// A shard loses everything it knows, as after a bug of ours.
+    pub(crate) fn forget(&mut self, shard: usize) {
+        self.shards[shard] = Shard::new(
+            self.now,
+            NtpTime(9 << 32).after(self.now - self.start),
+            [99; 32],
+            Identity::generate(),
+            Limits::default(),
+        );
+        for client in self.clients.iter_mut().filter(|one| one.shard == shard) {
+            client.is_closed = true;
+            client.sources.clear();
+        }
+    }
+
+    /// What was agreed about a publication.
+    pub(crate) fn params_of(&self, publication: PublicationId) -> PublicationParams {
+        let found = self.publications.iter().find(|(id, ..)| *id == publication);
+        found.expect("published before").2.clone()
     }
 
     /// A participant joins; connecting takes a while.
@@ -203,15 +246,16 @@ impl Sim {
     ) -> PublicationId {
         let id = PublicationId(number);
         let mid = format!("{number}");
+        let params = PublicationParams {
+            kind: kind(is_audio),
+            mid: Mid::from(&mid).expect("short"),
+            codecs: codecs(is_audio, true),
+            layers,
+        };
         let command = Command::Publish {
             transport: self.clients[client].peer.id(),
             publication: id,
-            params: Box::new(PublicationParams {
-                kind: kind(is_audio),
-                mid: Mid::from(&mid).expect("short"),
-                codecs: codecs(is_audio, true),
-                layers,
-            }),
+            params: Box::new(params.clone()),
         };
         self.clients[client].sources.push(Source {
             publisher: number as u32,
@@ -225,7 +269,7 @@ impl Sim {
             captured: 0,
             pads: false,
         });
-        self.publications.push((id, client, is_audio));
+        self.publications.push((id, client, params));
         self.command(client, command);
         id
     }
@@ -264,10 +308,18 @@ impl Sim {
         takes_red: bool,
         takes_repairs: bool,
     ) -> SubscriptionId {
-        let is_audio = self
-            .publications
-            .iter()
-            .any(|(id, _, is_audio)| *id == publication && *is_audio);
+        let found = self.publications.iter().find(|(id, ..)| *id == publication);
+        let (_, publisher, published) = found.cloned().expect("published before");
+        let is_audio = published.kind == MediaKind::Audio;
+        if self.clients[publisher].shard != self.clients[client].shard {
+            let relay = Command::OpenRelay {
+                publication,
+                owner: WorkerId(self.clients[publisher].shard as u16),
+                publisher: self.clients[publisher].peer.id(),
+                params: Box::new(published),
+            };
+            self.command(client, relay);
+        }
         let number = self.number();
         let (ssrc, rtx_ssrc) = (2_000_000 + number as u32, 3_000_000 + number as u32);
         let command = Command::Subscribe {
@@ -396,6 +448,12 @@ impl Sim {
                 Delivery::ToShard(shard, from, mut bytes) => {
                     self.shards[shard].handle_datagram(self.now, from, &mut bytes);
                 }
+                Delivery::Relay(from, to, bytes) => {
+                    let buffer = &mut self.relay_buffer;
+                    buffer[..bytes.len()].copy_from_slice(&bytes);
+                    let from = WorkerId(from as u16);
+                    self.shards[to].handle_relay(self.now, from, buffer, bytes.len());
+                }
                 Delivery::ToClient(client, bytes) => {
                     let client = &mut self.clients[client];
                     if !client.is_closed {
@@ -426,13 +484,27 @@ impl Sim {
 
     fn poll_shard(&mut self, shard: usize) {
         let mut sent = Vec::new();
+        let mut relayed = Vec::new();
         loop {
             match self.shards[shard].poll_output(self.now) {
                 Output::Transmit(batch) => {
                     sent.extend(batch.iter().map(|(to, bytes)| (to, bytes.to_vec())));
                 }
+                Output::Relay(batch) => {
+                    for (frame, payload) in batch.iter() {
+                        let mut bytes = vec![0; SLAB_BYTES];
+                        let len = frame::write(frame, payload, &mut bytes).expect("it fits");
+                        bytes.truncate(len);
+                        relayed.push((usize::from(batch.to.0), bytes));
+                    }
+                }
                 Output::Event(event) => self.events.push((self.now, event)),
                 Output::Timeout(_) => break,
+            }
+        }
+        for (to, bytes) in relayed {
+            for after in self.relay.carry(&mut self.relay_dice, &mut self.relayed) {
+                self.send(after, Delivery::Relay(shard, to, bytes.clone()));
             }
         }
         for (to, bytes) in sent {
@@ -471,7 +543,8 @@ impl Sim {
     }
 
     fn send(&mut self, after: Duration, delivery: Delivery) {
-        let number = self.number();
+        self.deliveries += 1;
+        let number = self.deliveries;
         self.queue.push(Reverse((self.now + after, number)));
         self.under_way.insert(number, delivery);
     }

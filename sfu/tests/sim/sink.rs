@@ -47,6 +47,9 @@ pub(crate) struct Sink {
     waiting_since: Option<Instant>,
     last_id: Option<u16>,
     pub(crate) shown: Vec<Shown>,
+    /// What arrived, by number: the payload without what is renumbered on the way.
+    pub(crate) payloads: BTreeMap<u64, (bool, u32, Vec<u8>)>,
+    origin: Option<(u64, u32)>,
     pub(crate) received: usize,
     pub(crate) repaired: usize,
     pub(crate) doubled: usize,
@@ -72,6 +75,8 @@ impl Sink {
             waiting_since: None,
             last_id: None,
             shown: Vec::new(),
+            payloads: BTreeMap::new(),
+            origin: None,
             received: 0,
             repaired: 0,
             doubled: 0,
@@ -124,6 +129,19 @@ impl Sink {
     }
 
     fn keep(&mut self, now: Instant, seq: SeqNo, header: &Header, payload: &[u8]) {
+        let (seq_first, timestamp_first) = *self.origin.get_or_insert((seq.0, header.timestamp));
+        let skipped = match self.is_audio {
+            true => 0,
+            false => vp8::Descriptor::parse(payload).expect("a descriptor").len,
+        };
+        self.payloads.insert(
+            (1 << 32) + seq.0 - seq_first,
+            (
+                header.marker,
+                header.timestamp.wrapping_sub(timestamp_first),
+                payload[skipped..].to_vec(),
+            ),
+        );
         if self.is_audio {
             self.shown.push(Shown {
                 at: now,
