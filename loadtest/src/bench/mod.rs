@@ -217,6 +217,7 @@ fn server(args: &BenchArgs) -> Setup {
         threads: args.threads,
         via: None,
         bind: None,
+        full: 0,
     }
 }
 
@@ -229,6 +230,7 @@ fn janus(args: &BenchArgs) -> Option<Setup> {
         threads: args.threads,
         via: None,
         bind,
+        full: 0,
     })
 }
 

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::audience::{Audience, Run, is_video};
 use super::payload::Stamp;
 use super::peer::{Incoming, Peer};
 use super::rtcp::{self, Reception, Rtcp};
 use super::sender::SendingTrack;
-use super::tracker::{Experience, Tracker, Window};
 
 /// Between transport-wide feedback, as browsers choose on good networks.
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
@@ -24,17 +24,6 @@ const NACK_TRIES: u8 = 8;
 const MISSING_MAX: usize = 250;
 /// Between requests for a keyframe of one stream.
 const KEYFRAME_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a member needs to know about the run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run {
-    /// Number of the run in stamps.
-    pub(crate) number: u32,
-    /// The start.
-    pub(crate) epoch: Instant,
-    /// What counts.
-    pub(crate) window: Window,
-}
 
 /// One SSRC as received.
 #[derive(Debug)]
@@ -70,16 +59,13 @@ pub(crate) struct Member {
     transport_cc_id: u8,
     resend_type: u8,
     streams: HashMap<u32, Stream>,
-    trackers: HashMap<u32, Tracker>,
     arrivals: Vec<(u64, u64)>,
     highest_transport: u64,
     feedback_count: u8,
     next_feedback: Instant,
     next_report: Instant,
-    /// What it has experienced so far.
-    pub(crate) sum: Experience,
-    /// When it first got media.
-    pub(crate) first_media: Option<Instant>,
+    /// What it gets of others.
+    pub(crate) audience: Audience,
 }
 
 impl Member {
@@ -104,14 +90,12 @@ impl Member {
             transport_cc_id,
             resend_type,
             streams: HashMap::new(),
-            trackers: HashMap::new(),
             arrivals: Vec::new(),
             highest_transport: 1 << 16,
             feedback_count: 0,
             next_feedback: now,
             next_report: now,
-            sum: Experience::default(),
-            first_media: None,
+            audience: Audience::default(),
         }
     }
 
@@ -146,31 +130,6 @@ impl Member {
         }
     }
 
-    /// Ends all streams and gives what was experienced. `sent` names, for each publication that
-    /// this member should have got from beginning to end, its source, first and last packet.
-    pub(crate) fn finish(&mut self, sent: &HashMap<u32, (u32, u32, u32)>) -> Experience {
-        for (&publication, &span) in sent {
-            let tracker = self.trackers.entry(publication);
-            let tracker = tracker.or_insert_with(|| Tracker::new(is_video(publication)));
-            tracker.finish(Some(span), &mut self.sum);
-        }
-        for (publication, tracker) in &mut self.trackers {
-            if !sent.contains_key(publication) {
-                tracker.finish(None, &mut self.sum);
-            }
-        }
-        self.trackers.clear();
-        std::mem::take(&mut self.sum)
-    }
-
-    /// Publications that have arrived within the window.
-    pub(crate) fn live_publications(&self) -> usize {
-        self.trackers
-            .values()
-            .filter(|tracker| tracker.first().is_some())
-            .count()
-    }
-
     fn handle_rtp(&mut self, now: Instant, run: &Run, packet: &[u8]) {
         let Some(rtp) = Rtp::parse(packet, self.transport_cc_id) else {
             return;
@@ -186,8 +145,7 @@ impl Member {
             }
             return;
         };
-        self.first_media.get_or_insert(now);
-        let publication = stamp.source >> 2;
+        let publication = self.audience.handle(now, run, &stamp);
         if is_resent {
             let original = rtp.payload.first_chunk().map(|b| u16::from_be_bytes(*b));
             self.resolve(publication, original);
@@ -196,10 +154,6 @@ impl Member {
             let new = || Stream::new(publication, is_video(publication), rtp.sequence);
             stream.or_insert_with(new).receive(now, rtp.sequence);
         }
-        let nanos = now.duration_since(run.epoch).as_nanos() as u64;
-        let tracker = self.trackers.entry(publication);
-        let tracker = tracker.or_insert_with(|| Tracker::new(is_video(publication)));
-        tracker.handle(nanos, &stamp, run.window, &mut self.sum);
     }
 
     /// A packet that was asked for has come in the other stream.
@@ -266,7 +220,6 @@ impl Member {
     }
 
     fn ask_for_missing(&mut self, now: Instant, run: &Run, packet: &mut Vec<u8>) {
-        let micros = now.duration_since(run.epoch).as_micros() as u64;
         for (&ssrc, stream) in self
             .streams
             .iter_mut()
@@ -276,10 +229,7 @@ impl Member {
             if !sequences.is_empty() {
                 rtcp::nack(packet, self.ssrc, ssrc, &sequences);
             }
-            let is_stuck = self
-                .trackers
-                .get(&stream.publication)
-                .is_some_and(|tracker| tracker.wants_keyframe(micros));
+            let is_stuck = self.audience.wants_keyframe(stream.publication, now, run);
             let may_ask = stream
                 .keyframe_asked
                 .is_none_or(|at| now > at + KEYFRAME_INTERVAL);
@@ -370,11 +320,6 @@ impl Stream {
             last_report,
         }
     }
-}
-
-/// Publications with odd numbers are video.
-pub(crate) fn is_video(publication: u32) -> bool {
-    publication & 1 == 1
 }
 
 /// The full number nearest to `reference` that ends in `sequence`.

@@ -4,6 +4,7 @@
 //! two ends of a publication, `member` joins them and `worker` serves many members with one
 //! thread. How a participant gets into a room is none of its business: see `signal`.
 
+pub(crate) mod audience;
 mod channels;
 mod member;
 pub(crate) mod payload;

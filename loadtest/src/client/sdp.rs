@@ -41,7 +41,8 @@ impl ExtensionIds {
         mid: 4,
         rid: 10,
     };
-    const NONE: Self = Self {
+    /// Nothing agreed.
+    pub(crate) const NONE: Self = Self {
         level: 0,
         transport_cc: 0,
         mid: 0,

@@ -176,9 +176,9 @@ impl Tracker {
         }
     }
 
-    /// The source that packets came from within the window, with the first of them.
-    pub(crate) fn first(&self) -> Option<(u32, u32)> {
-        self.stay.map(|stay| (stay.source, stay.first))
+    /// Whether anything has come within the window.
+    pub(crate) fn is_live(&self) -> bool {
+        self.stay.is_some()
     }
 
     /// Whether the picture has stood still long enough, at `now` microseconds, to ask for a

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::member::{Member, Run};
+use super::audience::{Outcome, Run, Spans};
+use super::member::Member;
 use super::peer::Peer;
 use super::sender::{SendingTrack, TrackPlan};
-use super::tracker::{Experience, Window};
+use super::tracker::Window;
 use crate::sys::{Alarm, Message, Poll, Receiver, Sender};
 use crate::traffic::{Dice, Schedule};
 
@@ -56,7 +57,8 @@ impl Shared {
         }
     }
 
-    fn run(&self) -> Run {
+    /// What receivers need to know of it.
+    pub(crate) fn run(&self) -> Run {
         let start = self.window_start.load(Ordering::Relaxed);
         let end = self.window_end.load(Ordering::Relaxed);
         Run {
@@ -74,21 +76,6 @@ pub(crate) enum MemberEvent {
     Connected(String),
     /// It is over.
     Failed(&'static str),
-}
-
-/// What a member was given from beginning to end: for each publication its source, first and
-/// last packet.
-pub(crate) type Spans = HashMap<u32, (u32, u32, u32)>;
-
-/// What a member's stay amounted to.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    /// Its experience within the window.
-    pub(crate) experience: Experience,
-    /// Publications that it got within the window.
-    pub(crate) live: usize,
-    /// When its first media came.
-    pub(crate) first_media: Option<Instant>,
 }
 
 /// Orders to a worker.
@@ -291,7 +278,7 @@ impl Worker {
         reply: tokio::sync::oneshot::Sender<Outcome>,
     ) {
         self.events.remove(&id);
-        let Some(mut member) = self.members.remove(&id) else {
+        let Some(member) = self.members.remove(&id) else {
             return;
         };
         for (source, _) in self
@@ -302,15 +289,8 @@ impl Worker {
         {
             self.schedule.remove(source as u32);
         }
-        let live = member.live_publications();
-        let first_media = member.first_media;
-        let experience = member.finish(spans);
         // Nobody waits for it any more when the run was broken off.
-        let _ = reply.send(Outcome {
-            experience,
-            live,
-            first_media,
-        });
+        let _ = reply.send(member.audience.finish(spans));
     }
 
     fn publish_due(&mut self) {

@@ -14,18 +14,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::options::RunArgs;
 pub(crate) use self::report::Report;
 use self::report::{Joins, ServerUse};
+use crate::client::audience::{Outcome, Spans};
 use crate::client::payload::Voice;
 use crate::client::peer::Identity;
 use crate::client::sender::{AUDIO_HEADER, AUDIO_PACKET_MIN, Content};
 use crate::client::tracker::Experience;
-use crate::client::worker::{Command, MemberId, Outcome, Shared, Spans, WorkerHandle};
+use crate::client::worker::{MemberId, Shared, WorkerHandle};
 use crate::procfs::ProcessSample;
 use crate::scenario::Scenario;
+#[cfg(feature = "full")]
+use crate::signal::full;
 use crate::signal::{JoinEvent, JoinSpec, Signals, TrackSpec, janus, livekit};
 use crate::stat::Histogram;
 use crate::table;
@@ -79,6 +82,8 @@ pub(crate) struct Setup {
     pub(crate) via: Option<SocketAddr>,
     /// Bind media sockets to this address.
     pub(crate) bind: Option<IpAddr>,
+    /// So many of the first participants have a whole stack.
+    pub(crate) full: u32,
 }
 
 /// Which server, and how to talk to it.
@@ -123,6 +128,8 @@ struct Run {
     scenario: Scenario,
     server_pids: Vec<u32>,
     server: Target,
+    #[cfg(feature = "full")]
+    full: u32,
     signals: Arc<Signals>,
     events: mpsc::UnboundedReceiver<JoinEvent>,
     voice: Option<Arc<Voice>>,
@@ -135,6 +142,10 @@ struct Run {
 
 impl Run {
     fn start(setup: &Setup, scenario: Scenario) -> Result<Self> {
+        ensure!(
+            setup.full == 0 || cfg!(feature = "full"),
+            "this program was built without the feature `full`"
+        );
         let runs = RUNS.fetch_add(1, Ordering::Relaxed);
         let number = (std::process::id() << 8 | runs & 0xff).wrapping_mul(0x9e37_79b9);
         let shared = Arc::new(Shared::new(number));
@@ -152,11 +163,15 @@ impl Run {
             events: sender,
             via: setup.via,
             bind: setup.bind,
+            #[cfg(feature = "full")]
+            full: Mutex::default(),
         });
         Ok(Self {
             scenario,
             server_pids: setup.server_pids.clone(),
             server: setup.target.for_run(number),
+            #[cfg(feature = "full")]
+            full: setup.full,
             signals,
             events,
             voice,
@@ -277,6 +292,8 @@ impl Run {
     fn start_join(&mut self, spec: JoinSpec, is_steady: bool) {
         let (leave, leaving) = watch::channel(false);
         let (signals, server) = (self.signals.clone(), self.server.clone());
+        #[cfg(feature = "full")]
+        let is_full = spec.id <= self.full;
         self.joins.started += 1;
         self.participants.insert(
             spec.id,
@@ -290,6 +307,11 @@ impl Run {
         );
         tokio::spawn(async move {
             match server {
+                #[cfg(feature = "full")]
+                Target::Livekit(server) if is_full => {
+                    let media = full::Full::open(&signals, &spec, signals.bind).await;
+                    livekit::participate_with(&signals, &server, &spec, media, leaving).await;
+                }
                 Target::Livekit(server) => {
                     livekit::participate(&signals, &server, spec, leaving).await;
                 }
@@ -465,10 +487,7 @@ impl Run {
                     }
                 }
             }
-            let (reply, outcome) = oneshot::channel();
-            self.signals
-                .worker(id)
-                .send(Command::Finish { id, spans, reply });
+            let outcome = self.signals.finish(id, spans);
             replies.push((participant.started, participant.is_steady, outcome));
         }
         for (started, is_steady, outcome) in replies {

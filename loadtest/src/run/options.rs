@@ -58,6 +58,10 @@ pub(crate) struct RunArgs {
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// So many of the first participants (publishers join first) use the whole stack of the
+    /// `webrtc` crate (needs a build with `--features full`)
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    full: u32,
     #[command(flatten)]
     changes: Changes,
     /// What the figures must reach
@@ -189,13 +193,16 @@ impl RunArgs {
             PeerKind::Livekit => Target::Livekit(livekit::Server::new(url, key, secret)),
             PeerKind::Janus => Target::Janus(janus::Server::new(url)),
         };
+        let full = self.full;
         let server_pids = self.server_pid.clone();
+        let (threads, via, bind) = (self.threads, self.via, self.bind);
         Setup {
             target,
             server_pids,
-            threads: self.threads,
-            via: self.via,
-            bind: self.bind,
+            threads,
+            via,
+            bind,
+            full,
         }
     }
 }

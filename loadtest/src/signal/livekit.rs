@@ -17,27 +17,23 @@ use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
 use serde::Serialize;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::light::Light;
 use super::{
-    JoinEvent, JoinSpec, LeaveSignal, Publish, Signals, Socket, TrackSpec, next_event, ssrc_of,
-    told_to_leave,
+    Announced, JoinEvent, JoinSpec, LeaveSignal, Media, Signals, TrackSpec, ssrc_of, told_to_leave,
 };
-use crate::client::sdp::{self, Kind, Local, Remote, Section, Sending};
+use crate::client::sdp::{self, Kind};
 use crate::client::sender::Content;
 use crate::client::worker::MemberEvent;
 
 /// Receiving sections of each kind in the first offer, as in LiveKit's own clients.
-const FIRST_SECTIONS: usize = 3;
+const FIRST_SECTIONS: u32 = 3;
 /// How long a server may take to answer the join.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// Sections that a server may ask for at a time; a room of this tool is never larger.
-const SECTIONS_MAX: u32 = 1_000;
-
 /// How to reach a server and be let in.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
@@ -125,58 +121,60 @@ pub(crate) async fn participate(
     signals: &Signals,
     server: &Server,
     spec: JoinSpec,
+    leave: LeaveSignal,
+) {
+    let media = Light::open(signals, &spec, server.host());
+    participate_with(signals, server, &spec, media, leave).await;
+}
+
+/// The same with any media side.
+pub(crate) async fn participate_with<M: Media>(
+    signals: &Signals,
+    server: &Server,
+    spec: &JoinSpec,
+    media: Result<M>,
     mut leave: LeaveSignal,
 ) {
-    let id = spec.id;
     let session = async {
-        let start = tokio::time::timeout(PATIENCE, Session::join(signals, server, &spec));
-        start
+        let join = Session::join(signals, server, spec, media?);
+        let mut session = tokio::time::timeout(PATIENCE, join)
             .await
-            .context("the server did not answer the join")??
-            .stay(&mut leave)
-            .await
+            .context("no answer to the join")??;
+        let result = session.stay(&mut leave).await;
+        session.media.close().await;
+        result
     };
     if let Err(error) = session.await {
         // The run may have ended before.
         let _ = signals
             .events
-            .send(JoinEvent::Failed(id, format!("{error:#}")));
+            .send(JoinEvent::Failed(spec.id, format!("{error:#}")));
     }
 }
 
-/// A publication on its way.
-struct Pending {
-    track: TrackSpec,
-    cid: String,
-    ssrcs: Vec<u32>,
-    is_accepted: bool,
-    section: Option<usize>,
-    is_sending: bool,
-}
-
-struct Session<'a> {
+struct Session<'a, M> {
     signals: &'a Signals,
     spec: &'a JoinSpec,
-    host: Option<IpAddr>,
+    media: M,
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    local: Local,
-    socket: Option<Socket>,
-    sections: Vec<Section>,
-    version: u32,
+    offers: u32,
     is_offer_in_flight: bool,
     is_offer_wanted: bool,
-    pending: Vec<Pending>,
-    early_candidates: Vec<String>,
-    waiting: Option<Remote>,
-    member_events: Option<mpsc::UnboundedReceiver<MemberEvent>>,
+    /// Tracks that the server has not accepted yet, and those that it has.
+    announced: Vec<Announced>,
+    accepted: Vec<Announced>,
 }
 
-impl<'a> Session<'a> {
-    async fn join(signals: &'a Signals, server: &Server, spec: &'a JoinSpec) -> Result<Self> {
-        let socket = signals.open_socket()?;
-        let local = socket.local.clone();
-        let sections = first_sections();
-        let offer = sdp::write(&local, 1, "actpass", &sections);
+impl<'a, M: Media> Session<'a, M> {
+    async fn join(
+        signals: &'a Signals,
+        server: &Server,
+        spec: &'a JoinSpec,
+        mut media: M,
+    ) -> Result<Self> {
+        media.add_receiving(Kind::Audio, FIRST_SECTIONS).await?;
+        media.add_receiving(Kind::Video, FIRST_SECTIONS).await?;
+        let offer = media.offer().await?;
         let identity = format!("load-{}", spec.id);
         let room = server.room(spec.room);
         let token = server.token(&identity, &room, !spec.tracks.is_empty())?;
@@ -191,18 +189,13 @@ impl<'a> Session<'a> {
         Ok(Self {
             signals,
             spec,
-            host: server.host(),
+            media,
             stream,
-            local,
-            socket: Some(socket),
-            sections,
-            version: 1,
+            offers: 1,
             is_offer_in_flight: true,
             is_offer_wanted: false,
-            pending: pending(spec),
-            early_candidates: Vec::new(),
-            waiting: None,
-            member_events: None,
+            announced: announced(spec),
+            accepted: Vec::new(),
         })
     }
 
@@ -216,7 +209,7 @@ impl<'a> Session<'a> {
                     Some(Err(error)) => return Err(error).context("the WebSocket failed"),
                     None => bail!("the server closed the WebSocket"),
                 },
-                event = next_event(&mut self.member_events) => self.on_member_event(event)?,
+                event = self.media.event() => self.on_media_event(event)?,
                 _ = ping.tick() => self.ping().await?,
                 () = told_to_leave(leave) => return self.leave().await,
             }
@@ -225,27 +218,30 @@ impl<'a> Session<'a> {
 
     async fn handle(&mut self, message: Message) -> Result<()> {
         let Message::Binary(bytes) = message else {
-            ensure!(
-                !matches!(message, Message::Close(_)),
-                "the server closed the session"
-            );
+            let is_close = matches!(message, Message::Close(_));
+            ensure!(!is_close, "the server closed the session");
             return Ok(());
         };
         let response = proto::SignalResponse::decode(bytes).context("an unreadable message")?;
         match response.message {
             Some(Response::Join(_)) => self.announce_tracks().await,
-            Some(Response::Answer(answer)) => self.on_answer(&answer.sdp).await,
-            Some(Response::TrackPublished(published)) => {
-                self.accepted(&published.cid);
-                self.offer_accepted().await
+            Some(Response::Answer(answer)) => {
+                self.is_offer_in_flight = false;
+                self.media.on_answer(&answer.sdp).await?;
+                self.offer_if_wanted().await
             }
+            Some(Response::TrackPublished(published)) => self.on_accepted(&published.cid).await,
             Some(Response::MediaSectionsRequirement(required)) => {
-                self.add_receiving(Kind::Audio, required.num_audios);
-                self.add_receiving(Kind::Video, required.num_videos);
+                self.media
+                    .add_receiving(Kind::Audio, required.num_audios)
+                    .await?;
+                self.media
+                    .add_receiving(Kind::Video, required.num_videos)
+                    .await?;
                 self.is_offer_wanted = true;
                 self.offer_if_wanted().await
             }
-            Some(Response::Trickle(trickle)) => self.on_trickle(&trickle.candidate_init),
+            Some(Response::Trickle(trickle)) => self.on_trickle(&trickle.candidate_init).await,
             Some(Response::Leave(leave)) => bail!("told to leave (reason {})", leave.reason),
             Some(Response::RequestResponse(refusal)) if refusal.reason != 0 => {
                 bail!("a request was refused (reason {})", refusal.reason)
@@ -254,162 +250,58 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn on_member_event(&mut self, event: Option<MemberEvent>) -> Result<()> {
-        match event {
-            Some(MemberEvent::Connected(profile)) => {
-                let event = JoinEvent::Connected(self.spec.id, Instant::now(), profile);
-                // The run may have ended before.
-                let _ = self.signals.events.send(event);
-                Ok(())
-            }
-            Some(MemberEvent::Failed(reason)) => bail!(reason),
-            None => {
-                self.member_events = None;
-                Ok(())
-            }
-        }
+    fn on_media_event(&mut self, event: MemberEvent) -> Result<()> {
+        let profile = match event {
+            MemberEvent::Connected(profile) => profile,
+            MemberEvent::Failed(reason) => bail!(reason),
+        };
+        let event = JoinEvent::Connected(self.spec.id, Instant::now(), profile);
+        // The run may have ended before.
+        let _ = self.signals.events.send(event);
+        Ok(())
     }
 
     async fn announce_tracks(&mut self) -> Result<()> {
-        let requests: Vec<Request> = self
-            .pending
-            .iter()
-            .map(|pending| Request::AddTrack(add_track(&pending.track, &pending.cid)))
-            .collect();
-        for request in requests {
-            self.send(request).await?;
+        for index in 0..self.announced.len() {
+            let Announced { track, cid, .. } = &self.announced[index];
+            let request = add_track(track, cid);
+            self.send(Request::AddTrack(request)).await?;
         }
         Ok(())
     }
 
-    fn accepted(&mut self, cid: &str) {
-        for pending in self.pending.iter_mut().filter(|pending| pending.cid == cid) {
-            pending.is_accepted = true;
-        }
-    }
-
-    /// Adds sending sections once all tracks are accepted, so that one offer serves them all.
-    async fn offer_accepted(&mut self) -> Result<()> {
-        if !self.pending.iter().all(|pending| pending.is_accepted) {
+    /// Offers sending sections once all tracks are accepted, so that one offer serves them all.
+    async fn on_accepted(&mut self, cid: &str) -> Result<()> {
+        let Some(index) = self.announced.iter().position(|track| track.cid == cid) else {
+            return Ok(());
+        };
+        self.accepted.push(self.announced.remove(index));
+        if !self.announced.is_empty() {
             return Ok(());
         }
-        for pending in self
-            .pending
-            .iter_mut()
-            .filter(|pending| pending.section.is_none())
-        {
-            let kind = match pending.track.content {
-                Content::Audio(_) => Kind::Audio,
-                Content::Video(_) => Kind::Video,
-            };
-            let sending = Sending {
-                cid: pending.cid.clone(),
-                ssrcs: pending.ssrcs.clone(),
-            };
-            pending.section = Some(self.sections.len());
-            let mut section = Section::offered(kind, self.sections.len(), Some(sending));
-            // A light publisher resends in the original stream.
-            section.payload_types.1 = 0;
-            self.sections.push(section);
-            self.is_offer_wanted = true;
+        for track in std::mem::take(&mut self.accepted) {
+            self.media.add_sending(track).await?;
         }
+        self.is_offer_wanted = true;
         self.offer_if_wanted().await
-    }
-
-    fn add_receiving(&mut self, kind: Kind, count: u32) {
-        for _ in 0..count.min(SECTIONS_MAX) {
-            self.sections
-                .push(Section::offered(kind, self.sections.len(), None));
-        }
     }
 
     async fn offer_if_wanted(&mut self) -> Result<()> {
         if self.is_offer_in_flight || !self.is_offer_wanted {
             return Ok(());
         }
-        self.version += 1;
+        self.offers += 1;
         (self.is_offer_in_flight, self.is_offer_wanted) = (true, false);
-        let sdp = sdp::write(&self.local, self.version, "actpass", &self.sections);
-        self.send(Request::Offer(offer(sdp, self.version))).await
+        let sdp = self.media.offer().await?;
+        self.send(Request::Offer(offer(sdp, self.offers))).await
     }
 
-    async fn on_answer(&mut self, sdp: &str) -> Result<()> {
-        self.is_offer_in_flight = false;
-        let mut remote = Remote::parse(sdp).context("an unusable answer")?;
-        self.early_candidates
-            .iter()
-            .for_each(|candidate| remote.add_candidate(candidate));
-        self.start_sending(&remote);
-        if self.socket.is_some() {
-            self.waiting = Some(remote);
-            self.connect_if_possible()?;
-        }
-        self.offer_if_wanted().await
-    }
-
-    fn start_sending(&mut self, remote: &Remote) {
-        for pending in self
-            .pending
-            .iter_mut()
-            .filter(|pending| !pending.is_sending)
-        {
-            let Some(section) = pending.section.map(|index| &self.sections[index]) else {
-                continue;
-            };
-            let Some(agreed) = remote
-                .section(&section.mid)
-                .filter(|agreed| agreed.is_active)
-            else {
-                continue;
-            };
-            pending.is_sending = true;
-            self.signals.publish(&Publish {
-                owner: self.spec.id,
-                sender: self.spec.id,
-                room: self.spec.room,
-                track: &pending.track,
-                ssrcs: &pending.ssrcs,
-                mid: &section.mid,
-                ids: agreed.ids,
-                payload_types: section.payload_types,
-            });
-        }
-    }
-
-    fn on_trickle(&mut self, json: &str) -> Result<()> {
+    async fn on_trickle(&mut self, json: &str) -> Result<()> {
         let init: serde_json::Value = serde_json::from_str(json).context("a candidate")?;
-        let Some(candidate) = init["candidate"].as_str() else {
-            return Ok(());
-        };
-        let candidate = candidate.strip_prefix("candidate:").unwrap_or(candidate);
-        match &mut self.waiting {
-            Some(remote) => remote.add_candidate(candidate),
-            None => self.early_candidates.push(candidate.to_owned()),
+        match init["candidate"].as_str() {
+            Some(candidate) => self.media.add_candidate(candidate).await,
+            None => Ok(()),
         }
-        self.connect_if_possible()
-    }
-
-    /// Starts the transport when there is an answer with an address.
-    fn connect_if_possible(&mut self) -> Result<()> {
-        let has_way = |remote: &Remote| !remote.candidates.is_empty() || self.signals.via.is_some();
-        if !self.waiting.as_ref().is_some_and(has_way) {
-            return Ok(());
-        }
-        let (Some(mut remote), Some(socket)) = (self.waiting.take(), self.socket.take()) else {
-            return Ok(());
-        };
-        // Extension ids and payload types of later sections are those of our offers.
-        for section in &mut remote.sections {
-            section.ids.transport_cc = sdp::ExtensionIds::OFFERED.transport_cc;
-            section.payload_types.1 = sdp::VP8_RTX;
-        }
-        let is_client = remote.setup != "active";
-        let id = self.spec.id;
-        let events = self
-            .signals
-            .start_transport(id, socket, &remote, self.host, is_client, true)?;
-        self.member_events = Some(events);
-        Ok(())
     }
 
     async fn ping(&mut self) -> Result<()> {
@@ -442,28 +334,15 @@ impl<'a> Session<'a> {
     }
 }
 
-fn first_sections() -> Vec<Section> {
-    let kinds = [Kind::Audio; FIRST_SECTIONS]
-        .into_iter()
-        .chain([Kind::Video; FIRST_SECTIONS]);
-    let kinds = kinds.chain([Kind::Application]).enumerate();
-    kinds
-        .map(|(mid, kind)| Section::offered(kind, mid, None))
-        .collect()
-}
-
-fn pending(spec: &JoinSpec) -> Vec<Pending> {
+fn announced(spec: &JoinSpec) -> Vec<Announced> {
     let tracks = spec.tracks.iter().enumerate();
     tracks
-        .map(|(index, track)| Pending {
+        .map(|(index, track)| Announced {
             track: track.clone(),
             cid: format!("load-{}-{index}", spec.id),
             ssrcs: (0..track.layers())
                 .map(|layer| ssrc_of(spec.id, index, layer))
                 .collect(),
-            is_accepted: false,
-            section: None,
-            is_sending: false,
         })
         .collect()
 }

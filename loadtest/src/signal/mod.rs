@@ -4,7 +4,10 @@
 //! told to leave. What participants then do to each other is the same for every server, so that
 //! figures can be compared.
 
+#[cfg(feature = "full")]
+pub(crate) mod full;
 pub(crate) mod janus;
+mod light;
 pub(crate) mod livekit;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -14,10 +17,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::client::audience::{Outcome, Spans};
 use crate::client::peer::{Credentials, Identity, Peer};
-use crate::client::sdp::{ExtensionIds, Local, Remote};
+use crate::client::sdp::{ExtensionIds, Kind, Local, Remote};
 use crate::client::sender::{Content, SourceRecord, TrackPlan};
 use crate::client::worker::{Command, MemberEvent, MemberId, Shared, WorkerHandle};
 use crate::sys;
@@ -69,6 +73,35 @@ pub(crate) struct Publication {
     pub(crate) records: Vec<Arc<SourceRecord>>,
 }
 
+/// A track that the server has been told of.
+#[derive(Debug, Clone)]
+pub(crate) struct Announced {
+    /// What it sends.
+    pub(crate) track: TrackSpec,
+    /// The client's id of it.
+    pub(crate) cid: String,
+    /// One per layer.
+    pub(crate) ssrcs: Vec<u32>,
+}
+
+/// The media side of a session in which the client makes all offers.
+pub(crate) trait Media: Send {
+    /// Adds sections to receive in.
+    fn add_receiving(&mut self, kind: Kind, count: u32) -> impl Future<Output = Result<()>> + Send;
+    /// Adds a section to send in; it starts when it is answered.
+    fn add_sending(&mut self, announced: Announced) -> impl Future<Output = Result<()>> + Send;
+    /// Describes all sections.
+    fn offer(&mut self) -> impl Future<Output = Result<String>> + Send;
+    /// Takes the answer to the last offer.
+    fn on_answer(&mut self, sdp: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Takes an address of the server that came by itself.
+    fn add_candidate(&mut self, candidate: &str) -> impl Future<Output = Result<()>> + Send;
+    /// The next thing that becomes of the transport.
+    fn event(&mut self) -> impl Future<Output = MemberEvent> + Send;
+    /// Lets go of everything that does not end by itself.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+}
+
 /// What became of a join.
 #[derive(Debug, Clone)]
 pub(crate) enum JoinEvent {
@@ -96,6 +129,9 @@ pub(crate) struct Signals {
     pub(crate) via: Option<SocketAddr>,
     /// Bind media sockets to this address.
     pub(crate) bind: Option<IpAddr>,
+    /// What participants with a whole stack get.
+    #[cfg(feature = "full")]
+    pub(crate) full: Mutex<full::Audiences>,
 }
 
 /// The media side of a participant before it knows its server.
@@ -194,8 +230,31 @@ impl Signals {
         Ok(receiver)
     }
 
+    /// Sums up a participant and forgets it; nothing comes if nobody serves it.
+    pub(crate) fn finish(&self, id: MemberId, spans: Spans) -> oneshot::Receiver<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        #[cfg(feature = "full")]
+        if let Some(audience) = self.full.lock().expect("no holder panics").remove(&id) {
+            let audience = std::mem::take(&mut *audience.lock().expect("no holder panics"));
+            // The receiver is at hand.
+            let _ = reply.send(audience.finish(&spans));
+            return outcome;
+        }
+        self.worker(id).send(Command::Finish { id, spans, reply });
+        outcome
+    }
+
     /// Registers a publication and lets its owner send it.
     pub(crate) fn publish(&self, publish: &Publish<'_>) {
+        let id = publish.sender;
+        self.worker(id).send(Command::Publish {
+            id,
+            plan: self.register(publish),
+        });
+    }
+
+    /// Registers a publication; its owner sends it.
+    pub(crate) fn register(&self, publish: &Publish<'_>) -> TrackPlan {
         let number = self.next_number.fetch_add(2, Ordering::Relaxed);
         let number = number | u32::from(matches!(publish.track.content, Content::Video(_)));
         let records: Vec<Arc<SourceRecord>> =
@@ -222,8 +281,7 @@ impl Signals {
             .lock()
             .expect("no holder panics")
             .push(publication);
-        let id = publish.sender;
-        self.worker(id).send(Command::Publish { id, plan });
+        plan
     }
 }
 
