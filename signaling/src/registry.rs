@@ -46,7 +46,7 @@ pub struct Media {
 /// All rooms of this server.
 pub struct Registry {
     sfu: Arc<Sfu>,
-    setups: Vec<Arc<Setup>>,
+    setup: Arc<Setup>,
     metrics: Arc<Metrics>,
     rooms: DashMap<String, Handle>,
     inboxes: DashMap<RoomId, mpsc::Sender<Input>>,
@@ -79,18 +79,16 @@ impl Registry {
     ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let Media { sfu, events, .. } = media;
         let workers = 0..sfu.workers();
-        let setup = |worker: usize| Setup {
+        let addresses = |worker: usize| sfu.addresses(WorkerId(worker as u16));
+        let setup = Setup {
             rooms: config.rooms.clone(),
             limits: config.limits.clone(),
-            candidates: sfu.addresses(WorkerId(worker as u16)),
+            candidates: workers.clone().map(addresses).collect(),
             fingerprint: sfu.fingerprint(),
             message_size_max: media.data_message_bytes_max,
         };
         let registry = Arc::new(Self {
-            setups: workers
-                .clone()
-                .map(|worker| Arc::new(setup(worker)))
-                .collect(),
+            setup: Arc::new(setup),
             load: workers.map(|_| AtomicUsize::new(0)).collect(),
             sfu: Arc::new(sfu),
             metrics: Arc::clone(metrics),
@@ -145,7 +143,7 @@ impl Registry {
         if let Some(handle) = self.rooms.get(name) {
             return Ok(handle.clone());
         }
-        let setup = &self.setups[0];
+        let setup = &self.setup;
         if !setup.rooms.auto_create {
             return Err(ApiError::RoomNotFound);
         }
@@ -173,13 +171,13 @@ impl Registry {
             .collect();
         let placement = place(&busy, &load);
         let worker = usize::from(placement.worker.0);
-        let setup = Arc::clone(&self.setups[worker]);
+        let setup = Arc::clone(&self.setup);
         let id = RoomId(sid::next_number());
         let (inbox, receiver) = mpsc::channel(setup.limits.room_inbox_max);
         self.load[worker].fetch_add(1, Ordering::Relaxed);
         self.inboxes.insert(id, inbox.clone());
         let actor = Actor {
-            room: Room::new(Instant::now(), id, name.to_owned(), setup),
+            room: Room::new(Instant::now(), id, name.to_owned(), placement.worker, setup),
             placement,
             sfu: Arc::clone(&self.sfu),
             metrics: Arc::clone(&self.metrics),
@@ -196,13 +194,16 @@ impl Registry {
     async fn keep(&self, name: &str, id: RoomId, placement: Placement, actor: Actor) {
         if tokio::spawn(actor.run()).await.is_err() {
             tracing::error!(room = %id, "a room failed");
-            let directive = Directive {
-                room: id,
-                epoch: placement.epoch,
-                command: Command::CloseRoom,
-            };
-            if self.sfu.send(placement.worker, directive).is_err() {
-                tracing::error!(room = %id, "a room stays behind in the media plane");
+            // Where it was is lost with it; a worker that never had it refuses.
+            for worker in 0..self.load.len() as u16 {
+                let directive = Directive {
+                    room: id,
+                    epoch: placement.epoch,
+                    command: Command::CloseRoom,
+                };
+                if self.sfu.send(WorkerId(worker), directive).is_err() {
+                    tracing::error!(room = %id, "a room stays behind in the media plane");
+                }
             }
         }
         self.forget(name, id);
@@ -224,7 +225,7 @@ impl Registry {
                 }
                 let inbox = event.room.and_then(|room| self.inboxes.get(&room));
                 if let Some(inbox) = inbox {
-                    deliver(&inbox, kind);
+                    deliver(&inbox, worker, kind);
                 }
             }
         }
@@ -263,7 +264,7 @@ impl Registry {
 /// Puts an event into an inbox. A quarter of the inbox is kept free of data messages, so that what
 /// else happens always finds a place; whoever sends more reliable data than the room can take is
 /// taken out.
-fn deliver(inbox: &mpsc::Sender<Input>, kind: EventKind) {
+fn deliver(inbox: &mpsc::Sender<Input>, worker: WorkerId, kind: EventKind) {
     let is_crowded = inbox.capacity() < inbox.max_capacity() / 4;
     let input = match kind {
         EventKind::Data {
@@ -271,7 +272,7 @@ fn deliver(inbox: &mpsc::Sender<Input>, kind: EventKind) {
             ..
         } if is_crowded => return,
         EventKind::Data { transport, .. } if is_crowded => Input::Flooded(transport),
-        kind => Input::Event(kind),
+        kind => Input::Event(worker, kind),
     };
     if let Err(TrySendError::Full(_)) = inbox.try_send(input) {
         tracing::error!("a room does not keep up with its events");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sfu::handle::Sfu;
-use sfu::id::TransportId;
+use sfu::id::{TransportId, WorkerId};
 use sfu::shard::command::Directive;
 use sfu::shard::event::EventKind;
 use tokio::sync::{mpsc, oneshot};
@@ -38,8 +38,8 @@ pub enum Input {
     Request(ParticipantKey, Request),
     /// The socket of a participant broke.
     Lost(ParticipantKey),
-    /// The media plane reports something.
-    Event(EventKind),
+    /// A worker of the media plane reports something.
+    Event(WorkerId, EventKind),
     /// A participant sent more data than the inbox could take.
     Flooded(TransportId),
     /// The server is going down.
@@ -58,7 +58,7 @@ pub enum JoinRefusal {
 pub struct Actor {
     /// The room.
     pub room: Room,
-    /// Where it is.
+    /// Where it began, and since when.
     pub placement: Placement,
     /// The media plane.
     pub sfu: Arc<Sfu>,
@@ -92,6 +92,9 @@ impl Actor {
 
     fn handle(&mut self, input: Input) -> bool {
         let now = Instant::now();
+        let workers = 0..self.sfu.workers() as u16;
+        self.room
+            .note_busy(workers.map(|worker| self.sfu.busy(WorkerId(worker))));
         match input {
             Input::Join(hello, reply) => {
                 let joined = self.room.join(now, *hello).map_err(JoinRefusal::Refused);
@@ -102,7 +105,7 @@ impl Actor {
             }
             Input::Request(key, request) => self.room.request(now, key, request),
             Input::Lost(key) => self.room.lose(now, key),
-            Input::Event(event) => self.room.event(now, event),
+            Input::Event(worker, event) => self.room.event(now, worker, event),
             Input::Flooded(transport) => self.room.flooded(now, transport),
             Input::ShutDown => {
                 let removal = Removal::told(DisconnectReason::ServerShutdown, Action::Reconnect);
@@ -115,13 +118,13 @@ impl Actor {
 
     /// Hands the commands on. Says whether the room can go on.
     fn flush(&mut self) -> bool {
-        for command in self.room.take_commands() {
+        for (worker, command) in self.room.take_commands() {
             let directive = Directive {
                 room: self.room.id(),
                 epoch: self.placement.epoch,
                 command,
             };
-            if self.sfu.send(self.placement.worker, directive).is_err() {
+            if self.sfu.send(worker, directive).is_err() {
                 tracing::error!(room = %self.room.id(), "the media worker takes no more commands");
                 return false;
             }
@@ -147,13 +150,15 @@ impl Actor {
         let removal = Removal::told(DisconnectReason::RoomClosed, Action::Reconnect);
         self.room.shut_down(Instant::now(), removal);
         let _ = self.room.take_commands(); // closing the room does all of it
-        let directive = Directive {
-            room: self.room.id(),
-            epoch: self.placement.epoch,
-            command: sfu::shard::command::Command::CloseRoom,
-        };
-        if self.sfu.send(self.placement.worker, directive).is_err() {
-            tracing::error!(room = %self.room.id(), "a room stays behind in the media plane");
+        for worker in self.room.workers() {
+            let directive = Directive {
+                room: self.room.id(),
+                epoch: self.placement.epoch,
+                command: sfu::shard::command::Command::CloseRoom,
+            };
+            if self.sfu.send(worker, directive).is_err() {
+                tracing::error!(room = %self.room.id(), "a room stays behind in the media plane");
+            }
         }
         self.count(counted);
         self.metrics.fall(Level::Rooms);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sfu::error::CommandError;
-use sfu::id::{PublicationId, SubscriptionId, TransportId};
+use sfu::id::{PublicationId, SubscriptionId, TransportId, WorkerId};
 use sfu::shard::command::{Command, DataChannel};
 use sfu::shard::event::{DisconnectReason as TransportEnd, EventKind, Speaker};
 
@@ -22,8 +22,8 @@ use crate::wire::proto::{
 };
 
 impl Room {
-    /// Takes note of what happened.
-    pub fn event(&mut self, now: Instant, event: EventKind) {
+    /// Takes note of what happened on a worker.
+    pub fn event(&mut self, now: Instant, worker: WorkerId, event: EventKind) {
         match event {
             EventKind::Connected { transport, .. } => self.connected(now, transport),
             EventKind::DataChannelOpen { transport, channel } => {
@@ -39,10 +39,35 @@ impl Room {
                 payload,
             } => self.relay(transport, channel, &payload),
             EventKind::Refused { error } => self.refused(now, &error),
-            EventKind::RoomLost => self.is_lost = true,
+            EventKind::RoomLost => self.worker_lost(now, worker),
             // Tracks are announced by their section; layers are the media plane's own affair; the
             // counters are taken before they get here.
             _ => {}
+        }
+    }
+
+    /// A worker has lost its part of the room. Whoever was there must connect anew; the others go
+    /// on, unless there are none.
+    fn worker_lost(&mut self, now: Instant, worker: WorkerId) {
+        if !self.spread.lose(worker) {
+            self.is_lost = true;
+            return;
+        }
+        let was_there = |one: &&mut Participant| {
+            let transport = one.transport.as_ref();
+            transport.is_some_and(|transport| transport.worker == worker)
+        };
+        let lost = self.participants.values_mut().filter(was_there);
+        // The media plane has forgotten their transports already.
+        let lost: Vec<ParticipantKey> = lost
+            .map(|one| {
+                one.transport = None;
+                one.key
+            })
+            .collect();
+        for key in lost {
+            let reason = DisconnectReason::MediaFailure;
+            self.remove(now, key, Removal::told(reason, Action::Reconnect));
         }
     }
 
@@ -103,12 +128,16 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
         };
+        let Some(worker) = participant.transport.as_ref().map(|one| one.worker) else {
+            return;
+        };
         for payload in participant.data.open(channel) {
-            self.commands.push(Command::SendData {
+            let command = Command::SendData {
                 transport,
                 channel,
                 payload,
-            });
+            };
+            self.spread.send(worker, command);
         }
         self.activate_if_ready(now, key);
     }
@@ -200,8 +229,9 @@ impl Room {
                 && (patched.content != Content::Metrics || one.permissions.can_subscribe_metrics)
         });
         for recipient in recipients {
-            let command = deliver(recipient, channel, &patched.payload);
-            self.commands.extend(command);
+            if let Some((worker, command)) = deliver(recipient, channel, &patched.payload) {
+                self.spread.send(worker, command);
+            }
         }
     }
 
@@ -303,14 +333,19 @@ fn read_message(sender: &mut Participant, channel: DataChannel, payload: &[u8]) 
     Some(patched)
 }
 
-fn deliver(recipient: &mut Participant, channel: DataChannel, payload: &Bytes) -> Option<Command> {
+fn deliver(
+    recipient: &mut Participant,
+    channel: DataChannel,
+    payload: &Bytes,
+) -> Option<(WorkerId, Command)> {
     if recipient.data.is_open(channel) {
-        let transport = recipient.transport.as_ref()?.id;
-        return Some(Command::SendData {
-            transport,
+        let transport = recipient.transport.as_ref()?;
+        let command = Command::SendData {
+            transport: transport.id,
             channel,
             payload: payload.clone(),
-        });
+        };
+        return Some((transport.worker, command));
     }
     // Who has just come would miss what is said before its channel opens. Beyond the bound the
     // message is lost to it, as it would be to somebody who comes a moment later.

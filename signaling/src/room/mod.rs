@@ -15,6 +15,7 @@ pub mod permissions;
 pub mod requests;
 pub mod sid;
 pub mod slots;
+pub mod spread;
 pub mod subscriptions;
 pub mod tracks;
 
@@ -23,12 +24,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sfu::id::{PublicationId, RoomId};
+use sfu::id::{PublicationId, RoomId, WorkerId};
 use sfu::media::MediaKind;
 use sfu::shard::command::Command;
 use sfu::transport::params::Fingerprint;
 
 use self::participant::{Hello, Participant, ParticipantKey};
+use self::spread::Spread;
 use crate::config::{Limits, RoomsConfig};
 use crate::error::ApiError;
 use crate::wire::proto::leave_request::Action;
@@ -52,15 +54,15 @@ const OFFER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A participant counts as active without data channels after this.
 const DATA_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What every room of a worker has in common.
+/// What all rooms have in common.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// How rooms live and die.
     pub rooms: RoomsConfig,
     /// The bounds.
     pub limits: Limits,
-    /// Where the room's worker listens.
-    pub candidates: Vec<SocketAddr>,
+    /// Where each worker listens.
+    pub candidates: Vec<Vec<SocketAddr>>,
     /// The media plane's certificate.
     pub fingerprint: Fingerprint,
     /// The largest data channel message.
@@ -74,13 +76,13 @@ pub struct Room {
     name: String,
     setup: Arc<Setup>,
     participants: BTreeMap<ParticipantKey, Participant>,
-    commands: Vec<Command>,
+    spread: Spread,
     created_at: SystemTime,
     /// Since when nobody has been here.
     empty_since: Option<Instant>,
     had_participants: bool,
     told: Counts,
-    /// The media plane has lost the room.
+    /// The media plane has lost the whole room.
     is_lost: bool,
 }
 
@@ -120,15 +122,16 @@ impl Removal {
 }
 
 impl Room {
-    /// An empty room.
-    pub fn new(now: Instant, id: RoomId, name: String, setup: Arc<Setup>) -> Self {
+    /// An empty room that begins on the worker `home`.
+    pub fn new(now: Instant, id: RoomId, name: String, home: WorkerId, setup: Arc<Setup>) -> Self {
+        let spread = Spread::new(home, setup.candidates.len(), setup.rooms.spill_busy_share);
         Self {
             id,
             sid: sid::room_sid(),
             name,
             setup,
             participants: BTreeMap::new(),
-            commands: vec![Command::OpenRoom],
+            spread,
             created_at: SystemTime::now(),
             empty_since: Some(now),
             had_participants: false,
@@ -143,8 +146,18 @@ impl Room {
     }
 
     /// Commands for the media plane that have come up since the last time.
-    pub fn take_commands(&mut self) -> Vec<Command> {
-        std::mem::take(&mut self.commands)
+    pub fn take_commands(&mut self) -> Vec<(WorkerId, Command)> {
+        self.spread.take_commands()
+    }
+
+    /// How busy the workers are now.
+    pub fn note_busy(&mut self, busy: impl Iterator<Item = f32>) {
+        self.spread.note_busy(busy);
+    }
+
+    /// The workers that have a part of the room.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.spread.workers()
     }
 
     /// How many participants there are.
@@ -264,8 +277,9 @@ impl Room {
         }
         participant.outlet.end(outlet::End::Left);
         if let Some(transport) = &participant.transport {
-            let transport = transport.id;
-            self.commands.push(Command::RemoveTransport { transport });
+            let (worker, transport) = (transport.worker, transport.id);
+            let command = Command::RemoveTransport { transport };
+            self.spread.send(worker, command);
         }
         for track in &participant.tracks {
             self.forget_track(track.publication);
@@ -450,16 +464,24 @@ impl Room {
         };
         let slots = &mut participant.subscriptions.slots;
         let dropped = slots.reconcile(&wanted, negotiation::assignment);
-        self.unsubscribe(&dropped);
+        self.unsubscribe(key, &dropped);
     }
 
     /// Takes subscriptions back from the media plane, as far as it has heard of them.
-    fn unsubscribe(&mut self, dropped: &[slots::Assignment]) {
+    fn unsubscribe(&mut self, key: ParticipantKey, dropped: &[slots::Assignment]) {
+        let transport = self
+            .participants
+            .get(&key)
+            .and_then(|participant| participant.transport.as_ref());
+        let Some(worker) = transport.map(|transport| transport.worker) else {
+            return;
+        };
         for assignment in dropped.iter().filter(|one| one.is_answered) {
             // With its publication the subscription has ended by itself.
             if self.publisher_of(assignment.publication).is_some() {
                 let subscription = assignment.subscription;
-                self.commands.push(Command::Unsubscribe { subscription });
+                let command = Command::Unsubscribe { subscription };
+                self.spread.send(worker, command);
             }
         }
     }

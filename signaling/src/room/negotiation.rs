@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use rand::RngExt;
-use sfu::id::{PublicationId, SubscriptionId, TransportId};
+use sfu::id::{PublicationId, SubscriptionId, TransportId, WorkerId};
 use sfu::media::{LayerWish, MediaKind, Mid};
 use sfu::shard::command::Command;
 use sfu::transport::params::IceCredentials;
@@ -39,16 +39,21 @@ pub(super) fn assignment(publication: PublicationId) -> Assignment {
 impl Room {
     /// Takes an offer and answers it.
     pub fn negotiate(&mut self, now: Instant, key: ParticipantKey, offer: &Offer, id: u32) {
+        let Some(worker) = self.worker_for(key) else {
+            return;
+        };
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
         };
-        let Some(commands) = agree_on_transport(participant, offer) else {
+        let Some(commands) = agree_on_transport(participant, offer, worker) else {
             // Another certificate is another connection, which only a new session can have.
             let reason = DisconnectReason::StateMismatch;
             self.remove(now, key, Removal::told(reason, Action::Reconnect));
             return;
         };
-        self.commands.extend(commands);
+        for command in commands {
+            self.spread.send(worker, command);
+        }
         let have_tracks_changed = self.match_tracks(key, offer);
         if have_tracks_changed {
             self.announce(key);
@@ -63,15 +68,26 @@ impl Room {
         }
     }
 
+    /// The worker that has a participant's transport, or shall have it.
+    fn worker_for(&mut self, key: ParticipantKey) -> Option<WorkerId> {
+        let workers = |one: &Participant| one.transport.as_ref().map(|one| one.worker);
+        let known = workers(self.participants.get(&key)?);
+        Some(known.unwrap_or_else(|| {
+            let here = self.participants.values().filter_map(workers);
+            self.spread.choose(here)
+        }))
+    }
+
     /// Publishes the tracks that have found a section and unpublishes those that lost theirs. Says
     /// whether there were any.
     fn match_tracks(&mut self, key: ParticipantKey, offer: &Offer) -> bool {
         let Some(participant) = self.participants.get_mut(&key) else {
             return false;
         };
-        let Some(transport) = participant.transport.as_ref().map(|one| one.id) else {
+        let Some(transport) = participant.transport.as_ref() else {
             return false;
         };
+        let (worker, transport) = (transport.worker, transport.id);
         let mut ended = Vec::new();
         participant.tracks.retain(|track| {
             let is_kept = track
@@ -85,12 +101,15 @@ impl Room {
         for publication in &ended {
             participant.levels.remove(publication);
             let publication = *publication;
-            self.commands.push(Command::Unpublish { publication });
+            let command = Command::Unpublish { publication };
+            self.spread.send(worker, command);
         }
         let mut have_changed = !ended.is_empty();
         for section in &offer.sections {
             if let Some(commands) = publish(participant, transport, section) {
-                self.commands.extend(commands);
+                for command in commands {
+                    self.spread.send(worker, command);
+                }
                 have_changed = true;
             }
         }
@@ -107,7 +126,7 @@ impl Room {
         };
         participant.asked_at = None;
         let lost = participant.subscriptions.slots.learn(&receiving(offer));
-        self.unsubscribe(&lost);
+        self.unsubscribe(key, &lost);
     }
 
     /// Writes the answer and tells the media plane about subscriptions that it is the first to show.
@@ -130,11 +149,11 @@ impl Room {
             version: transport.answers,
             ice: &transport.local_ice,
             fingerprint: self.setup.fingerprint,
-            candidates: &self.setup.candidates,
+            candidates: &self.setup.candidates[usize::from(transport.worker.0)],
             message_size_max: self.setup.message_size_max,
         };
         let sdp = answer(offer, &description, &replies);
-        let transport = transport.id;
+        let (worker, transport) = (transport.worker, transport.id);
         participant.outlet.send(Message::Answer(SessionDescription {
             r#type: "answer".to_owned(),
             sdp,
@@ -145,31 +164,54 @@ impl Room {
         for (mid, assignment) in fresh {
             let section = offer.sections.iter().find(|section| section.mid == mid);
             let section = section.expect("slots are sections of the offer that was just learnt");
-            self.subscribe(key, transport, section, &assignment);
+            self.open_relay(worker, assignment.publication);
+            self.subscribe(key, (worker, transport), section, &assignment);
+        }
+    }
+
+    /// Brings a track of another worker to this one. Where it is already, this changes nothing.
+    fn open_relay(&mut self, worker: WorkerId, publication: PublicationId) {
+        let publisher = self.publisher_of(publication);
+        let found = publisher.and_then(|publisher| {
+            let track = publisher.published(publication)?;
+            Some((publisher.transport.as_ref()?, track.agreed.clone()?))
+        });
+        if let Some((transport, params)) = found
+            && transport.worker != worker
+        {
+            let command = Command::OpenRelay {
+                publication,
+                owner: transport.worker,
+                publisher: transport.id,
+                params,
+            };
+            self.spread.send(worker, command);
         }
     }
 
     fn subscribe(
         &mut self,
         key: ParticipantKey,
-        transport: TransportId,
+        (worker, transport): (WorkerId, TransportId),
         section: &Section,
         assignment: &Assignment,
     ) {
         let is_video = section.kind == SectionKind::Media(MediaKind::Video);
         let rtx_ssrc = is_video.then_some(assignment.rtx_ssrc);
         let subscription = assignment.subscription;
-        self.commands.push(Command::Subscribe {
+        let subscribe = Command::Subscribe {
             transport,
             subscription,
             publication: assignment.publication,
             params: Box::new(params::subscription(section, assignment.ssrc, rtx_ssrc)),
-        });
+        };
+        self.spread.send(worker, subscribe);
         let participant = self.participants.get(&key);
         let wishes = participant.map(|one| &one.subscriptions.wishes);
         let wish = wishes.and_then(|wishes| wishes.get(&assignment.publication));
         if let Some(wish) = wish.copied().filter(|wish| *wish != LayerWish::Best) {
-            self.commands.push(Command::SetWish { subscription, wish });
+            let command = Command::SetWish { subscription, wish };
+            self.spread.send(worker, command);
         }
         self.tell_publisher(assignment.publication);
     }
@@ -238,9 +280,13 @@ impl Room {
 }
 
 /// Compares an offer's transport with what was agreed. `None` if the two cannot be one transport.
-fn agree_on_transport(participant: &mut Participant, offer: &Offer) -> Option<Vec<Command>> {
+fn agree_on_transport(
+    participant: &mut Participant,
+    offer: &Offer,
+    worker: WorkerId,
+) -> Option<Vec<Command>> {
     let Some(transport) = &mut participant.transport else {
-        return Some(vec![make_transport(participant, offer)]);
+        return Some(vec![make_transport(participant, offer, worker)]);
     };
     if transport.fingerprint != offer.fingerprint {
         return None;
@@ -263,11 +309,12 @@ fn agree_on_transport(participant: &mut Participant, offer: &Offer) -> Option<Ve
     Some(commands)
 }
 
-fn make_transport(participant: &mut Participant, offer: &Offer) -> Command {
+fn make_transport(participant: &mut Participant, offer: &Offer, worker: WorkerId) -> Command {
     let id = TransportId(sid::next_number());
     let local_ice = IceCredentials::generate(id, rand::rng().random());
     participant.transport = Some(Transport {
         id,
+        worker,
         local_ice: local_ice.clone(),
         remote_ice: offer.ice.clone(),
         fingerprint: offer.fingerprint,
@@ -324,10 +371,12 @@ fn publish(
     track.publish(section.mid, cid, first);
     let publication = track.publication;
     let params = params::publication(section, kind, codecs, &track.announced_layers());
+    let params = Box::new(params);
+    track.agreed = Some(params.clone());
     let mut commands = vec![Command::Publish {
         transport,
         publication,
-        params: Box::new(params),
+        params,
     }];
     if track.info.muted {
         commands.push(Command::SetMuted {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use sfu::id::{PublicationId, TransportId};
+use sfu::id::{PublicationId, TransportId, WorkerId};
 use sfu::shard::command::DataChannel;
 use sfu::transport::params::{Fingerprint, IceCredentials};
 
@@ -105,6 +105,8 @@ pub struct Participant {
 pub struct Transport {
     /// Its name in the media plane.
     pub id: TransportId,
+    /// The worker that has it.
+    pub worker: WorkerId,
     /// Our credentials.
     pub local_ice: IceCredentials,
     /// The client's.

@@ -149,10 +149,13 @@ impl Room {
             return;
         }
         let publication = track.publication;
-        self.commands.push(Command::SetMuted {
-            publication,
-            muted: request.muted,
-        });
+        if let Some(transport) = &participant.transport {
+            let command = Command::SetMuted {
+                publication,
+                muted: request.muted,
+            };
+            self.spread.send(transport.worker, command);
+        }
         self.announce(key);
         if request.muted {
             self.silence(publication);
@@ -229,9 +232,11 @@ impl Room {
             // The media plane hears of a wish when it hears of the subscription.
             if let Some(assignment) = subscriptions.slots.find(publication)
                 && assignment.is_answered
+                && let Some(transport) = &participant.transport
             {
                 let subscription = assignment.subscription;
-                self.commands.push(Command::SetWish { subscription, wish });
+                let command = Command::SetWish { subscription, wish };
+                self.spread.send(transport.worker, command);
             }
         }
     }

@@ -7,7 +7,7 @@
 //! it.
 
 use sfu::id::PublicationId;
-use sfu::media::{Codec, MediaKind, Mid};
+use sfu::media::{Codec, MediaKind, Mid, PublicationParams};
 
 use super::sid;
 use crate::config::Limits;
@@ -36,6 +36,8 @@ pub struct Track {
     pub cids: Vec<String>,
     /// The section that carries it, once there is one.
     pub mid: Option<Mid>,
+    /// What was agreed about it, for the other workers that will send it.
+    pub agreed: Option<Box<PublicationParams>>,
     /// The codec that the publisher would rather use.
     pub preferred: Option<Codec>,
     /// Somebody receives it, and the publisher knows.
@@ -74,6 +76,7 @@ impl Track {
             info: track_info(request),
             cids,
             mid: None,
+            agreed: None,
             preferred: request
                 .simulcast_codecs
                 .first()
