@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use crate::config::SfuConfig;
 use crate::id::WorkerId;
-use crate::net::Wake;
 use crate::net::interface::reachable_at;
 use crate::net::udp::Socket;
+use crate::net::{Wake, allowed_cores, stay_on};
 use crate::shard::command::Directive;
 use crate::shard::event::Event;
 use crate::transport::dtls::Identity;
@@ -67,6 +67,7 @@ impl Sfu {
             0 => u16::try_from(thread::available_parallelism()?.get()).unwrap_or(u16::MAX),
             count => count,
         };
+        let cores = allowed_cores()?;
         let identity = Identity::generate();
         let (said, events) = sync_channel(config.limits.events_queued_max);
         let bells: Vec<Wake> = (0..count).map(|_| Wake::new()).collect::<io::Result<_>>()?;
@@ -74,7 +75,15 @@ impl Sfu {
         let workers = (0..count)
             .zip(bells.into_iter().zip(neighbours))
             .map(|(number, lines)| {
-                start_worker(config, WorkerId(number), &identity, said.clone(), lines)
+                let core = core(&cores, usize::from(count), usize::from(number));
+                start_worker(
+                    config,
+                    WorkerId(number),
+                    core,
+                    &identity,
+                    said.clone(),
+                    lines,
+                )
             })
             .collect::<io::Result<_>>()?;
         let sfu = Self {
@@ -188,6 +197,7 @@ impl std::error::Error for Ended {}
 fn start_worker(
     config: &SfuConfig,
     id: WorkerId,
+    core: Option<usize>,
     identity: &Identity,
     events: SyncSender<(WorkerId, Event)>,
     (wake, neighbours): (Wake, Neighbours),
@@ -206,7 +216,13 @@ fn start_worker(
     let worker = Worker::new(id, config.limits.clone(), identity.clone(), socket, lines);
     let thread = thread::Builder::new()
         .name(format!("media-{}", id.0))
-        .spawn(move || worker.run())?;
+        .spawn(move || {
+            if let Some(core) = core {
+                // Pinned it keeps its caches; where that is forbidden it works all the same.
+                let _may_wander = stay_on(core);
+            }
+            worker.run();
+        })?;
     Ok(WorkerHandle {
         commands,
         wake,
@@ -214,6 +230,13 @@ fn start_worker(
         addresses,
         thread: Some(thread),
     })
+}
+
+/// Where worker `number` of `count` stays: on one of the last cores, if enough are left for everybody
+/// else. Where there are not, the kernel knows better who should wait.
+fn core(cores: &[usize], count: usize, number: usize) -> Option<usize> {
+    let spare = cores.len().checked_sub(count).filter(|&spare| spare > 0)?;
+    cores.get(spare + number).copied()
 }
 
 fn candidates(config: &SfuConfig, socket: &Socket) -> io::Result<Vec<SocketAddr>> {
@@ -226,4 +249,22 @@ fn candidates(config: &SfuConfig, socket: &Socket) -> io::Result<Vec<SocketAddr>
         .into_iter()
         .map(|ip| SocketAddr::new(ip, port))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_pinned_where_a_core_is_left_for_others() {
+        let pinned = |cores: &[usize], count| -> Vec<_> {
+            (0..count)
+                .map(|number| core(cores, count, number))
+                .collect()
+        };
+        assert_eq!(pinned(&[0, 1, 2, 3], 3), [Some(1), Some(2), Some(3)]);
+        assert_eq!(pinned(&[4, 6], 1), [Some(6)]);
+        assert_eq!(pinned(&[0, 1], 2), [None, None]);
+        assert_eq!(pinned(&[0], 3), [None, None, None]);
+    }
 }

@@ -10,4 +10,4 @@ mod runs;
 mod sys;
 pub mod udp;
 
-pub(crate) use sys::Wake;
+pub(crate) use sys::{Wake, allowed_cores, stay_on};

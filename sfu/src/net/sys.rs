@@ -1,5 +1,5 @@
 //! The system calls that the standard library lacks, but for those that carry datagrams: ppoll,
-//! eventfd and getifaddrs.
+//! eventfd, getifaddrs and sched_setaffinity.
 //!
 //! Every function here takes and gives ordinary values, checks what the kernel says, and keeps no
 //! pointer beyond its own call. There is no `unsafe` in this crate but here and in `mmsg`.
@@ -61,6 +61,38 @@ pub(super) fn wait<const N: usize>(
         return Ok([false; N]);
     }
     Ok(polled.map(|file| file.revents != 0))
+}
+
+/// The cores that this thread may run on.
+pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
+    // SAFETY: all-zero bytes are a valid value of this C structure.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes at most the size that is said; 0 stands for this thread.
+    let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let is_allowed = |core: &usize| {
+        // SAFETY: the number is below the size of the set, and only read.
+        unsafe { libc::CPU_ISSET(*core, &set) }
+    };
+    Ok((0..libc::CPU_SETSIZE as usize).filter(is_allowed).collect())
+}
+
+/// Keeps this thread on one core.
+pub(crate) fn stay_on(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: all-zero bytes are a valid value of this C structure.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the number is below the size of the set.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the kernel reads the size that is said; 0 stands for this thread.
+    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A bell that one thread rings and another waits for.
@@ -144,4 +176,22 @@ fn interface_address(interface: &libc::ifaddrs) -> Option<IpAddr> {
 
 fn ipv4(address: libc::in_addr) -> Ipv4Addr {
     Ipv4Addr::from(address.s_addr.to_ne_bytes())
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a thread of its own is pinned")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_stays_where_it_is_told() {
+        let cores = allowed_cores().expect("the kernel says");
+        let last = *cores.last().expect("we run somewhere");
+        let pinned = std::thread::spawn(move || {
+            stay_on(last).expect("it was allowed");
+            allowed_cores().expect("the kernel says")
+        });
+        assert_eq!(pinned.join().expect("no panic"), [last]);
+        assert!(stay_on(usize::MAX).is_err());
+    }
 }
