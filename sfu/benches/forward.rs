@@ -42,13 +42,24 @@ fn main() {
     if std::env::args().any(|argument| argument == "count") {
         return count();
     }
+    // One part alone, for a profiler, by its name.
+    let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    let is_wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
     let mut report = Report::default();
-    let small = user_space(&mut report, 50, 0.0);
-    user_space(&mut report, 200, 0.0);
-    user_space(&mut report, 2_000, small);
-    sockets(&mut report, 200);
-    receive(&mut report);
-    report.write();
+    if is_wanted("user") {
+        let small = user_space(&mut report, 50, 0.0);
+        user_space(&mut report, 200, 0.0);
+        user_space(&mut report, 2_000, small);
+    }
+    if is_wanted("loopback") {
+        sockets(&mut report, 200);
+    }
+    if is_wanted("receive") {
+        receive(&mut report);
+    }
+    if only.is_none() {
+        report.write();
+    }
 }
 
 /// The shard without a socket. Returns the cost of a picture of four packets.
@@ -157,7 +168,7 @@ fn receive(report: &mut Report) {
 
 /// The forwarding loop and nothing else, for an instruction count: see `count.sh`.
 fn count() {
-    let mut call = Call::new(&no_addresses(50), &SHAPES);
+    let mut call = Call::new(&no_addresses(12), &SHAPES);
     for (track, collect) in [
         video_1 as fn(&mut Call, &mut call::Turns),
         video_4,

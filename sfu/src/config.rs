@@ -71,6 +71,9 @@ pub struct Limits {
     pub subscriptions_per_transport_max: usize,
     /// Sources that one transport may send from; 3 layers with retransmission on 8 tracks are 48.
     pub ssrcs_per_transport_max: usize,
+    /// RTP and RTCP packets that one transport may send in a second. Three cameras and two screens of
+    /// 4 Mbit/s are 2,500; what is above is dropped before anything is paid for it.
+    pub packets_per_second_max: u32,
     /// Packets kept per layer for retransmission; a power of two. At 300 packets a second 512 last
     /// for more than a second.
     pub history_packets: usize,
@@ -140,6 +143,7 @@ impl Default for Limits {
             publications_per_transport_max: 16,
             subscriptions_per_transport_max: 256,
             ssrcs_per_transport_max: 64,
+            packets_per_second_max: 10_000,
             history_packets: 512,
             history_age_max: Duration::from_millis(1_500),
             layers_per_publication_max: 4,

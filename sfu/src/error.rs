@@ -63,6 +63,8 @@ rejects! {
     UnknownSource => "unknown_source",
     /// RTP of a payload type that was not agreed.
     UnknownPayloadType => "unknown_payload_type",
+    /// More packets of a transport than it may send in a second.
+    TooManyPackets => "too_many_packets",
     /// One source more than a transport may have.
     TooManySources => "too_many_sources",
     /// An RTX packet without an original, or for a packet that had arrived.

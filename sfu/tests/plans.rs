@@ -801,3 +801,84 @@ fn a_flood_of_requests_for_keyframes_reaches_the_publisher_twice_a_second() {
     let asked = sim.clients[doctor].asked.keyframes - before;
     assert!((9..=11).contains(&asked), "{asked} in five seconds");
 }
+
+#[test]
+fn a_publisher_that_floods_is_held_to_its_share_and_harms_nobody() {
+    let mut sim = Sim::new(171, 1);
+    let rooms = [sim.room(0), sim.room(0)];
+    let people = rooms.map(|room| [0, 1].map(|_| sim.join(0, room, Link::GOOD)));
+    let [[flooder, _], [doctor, patient]] = people;
+    let microphone = sim.microphone(doctor);
+    sim.subscribe(patient, microphone);
+    sim.connect();
+    sim.run(seconds(1));
+    let (from, before) = (sim.now, sim.stats(0));
+    let address = sim.clients[flooder].peer.address();
+    // 50,000 packets in a second: of sources that were never heard of, each another one.
+    for number in 0..50_000_u32 {
+        if number % 50 == 0 {
+            sim.run(Duration::from_millis(1));
+        }
+        let bytes = packet(
+            (OPUS, false),
+            number as u16,
+            0,
+            number,
+            &[],
+            b"flood, flood, flood",
+        );
+        sim.inject(0, address, &bytes);
+    }
+    sim.run(Duration::from_millis(200));
+    let stats = sim.stats(0);
+    let more = |reason| stats.rejected(reason) - before.rejected(reason);
+    let (dropped, opened) = (
+        more(Reject::TooManyPackets),
+        more(Reject::SrtpAuthentication),
+    );
+    assert_eq!(dropped + opened, 50_000);
+    assert!(
+        (9_000..=11_000).contains(&opened),
+        "{opened} were looked at"
+    );
+    let heard = sim.clients[patient].sinks[0].shown_since(from).count();
+    assert!(
+        heard >= 58,
+        "the other room hears on: {heard} sounds in 1.2 s"
+    );
+    // Its share renews.
+    sim.inject(
+        0,
+        address,
+        &packet((OPUS, false), 1, 0, 1, &[], b"flood, flood, flood"),
+    );
+    assert_eq!(
+        sim.rejected(0, Reject::TooManyPackets),
+        stats.rejected(Reject::TooManyPackets)
+    );
+}
+
+#[test]
+fn a_worker_that_stalls_makes_no_storm_afterwards() {
+    let mut sim = Sim::new(172, 1);
+    let room = sim.room(0);
+    let people: Vec<_> = (0..8).map(|_| sim.join(0, room, Link::GOOD)).collect();
+    for &person in &people {
+        let tracks = [sim.camera(person, 1), sim.microphone(person)];
+        for &other in people.iter().filter(|&&other| other != person) {
+            sim.subscribe(other, tracks[0]);
+            sim.subscribe(other, tracks[1]);
+        }
+    }
+    sim.connect();
+    sim.run(seconds(3));
+    // Two seconds in which nothing is done, nor kept by the socket.
+    let woken = sim.now + seconds(2);
+    let shard = &mut sim.shards[0];
+    let before = shard.stats().datagrams_out;
+    shard.handle_timeout(woken);
+    while !matches!(shard.poll_output(woken), sfu::shard::Output::Timeout(_)) {}
+    let sent = shard.stats().datagrams_out - before;
+    // One compound or two of reports for each, however many intervals have passed.
+    assert!((8..=64).contains(&sent), "{sent} datagrams at once");
+}

@@ -121,8 +121,13 @@ impl Call {
         sent
     }
 
-    /// Takes one datagram of the publisher.
+    /// Takes datagrams of the publisher; an empty one ends a turn.
     pub(crate) fn take(&mut self, now: Instant, datagram: &mut [u8]) {
-        self.sim.shards[0].handle_datagram(now, self.from, datagram);
+        let shard = &mut self.sim.shards[0];
+        if datagram.is_empty() {
+            while !matches!(shard.poll_output(now), Output::Timeout(_)) {}
+        } else {
+            shard.handle_datagram(now, self.from, datagram);
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::Shard;
 use super::command::{Command, DataChannel, Directive};
 use super::event::{DisconnectReason, Event, EventKind};
-use super::peer::{Peer, PeerMedia, Source};
+use super::peer::{Hot, Peer, PeerMedia, Source};
 use super::router::speaker;
 use super::timers::TimerKey;
 use crate::error::CommandError;
@@ -116,6 +116,7 @@ impl Shard {
     /// The peer's transport has been given something: what it says must be sent, and its deadline
     /// may have moved.
     pub(super) fn stir(&mut self, peer: usize) {
+        self.router.peers[peer].hot.is_stirred = true;
         self.router.mark_dirty(peer);
         self.router.touch(peer);
     }
@@ -151,6 +152,7 @@ impl Shard {
         let place = self.router.peers.insert(Peer {
             id,
             room,
+            hot: Hot::default(),
             transport,
             media,
             addresses: arrayvec::ArrayVec::new(),
@@ -173,7 +175,7 @@ impl Shard {
             self.end_subscription(subscription);
         }
         let peer = self.router.peers.remove(place);
-        debug_assert!(peer.media.pending.is_empty());
+        debug_assert!(peer.hot.pending.is_empty());
         self.transports.remove(&peer.id);
         for address in peer.addresses {
             self.demux.unbind(address, place);
@@ -396,8 +398,8 @@ impl Shard {
     fn end_subscription(&mut self, place: usize) {
         let subscribed = self.router.rooms.unsubscribe(place);
         self.router.touch_mirror(subscribed.publication);
-        let media = &mut self.router.peers[subscribed.receiver].media;
-        media.drop_pending(place, &mut self.router.pool);
+        let Peer { hot, media, .. } = &mut self.router.peers[subscribed.receiver];
+        hot.drop_pending(place, &mut self.router.pool);
         media.subscriptions.retain(|&other| other != place);
         media.sent.remove(&subscribed.subscription.ssrc());
     }

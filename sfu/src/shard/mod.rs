@@ -12,6 +12,7 @@ mod control;
 mod demux;
 pub mod event;
 pub(crate) mod fuzz;
+mod hash;
 mod mirror;
 pub mod output;
 pub(crate) mod padding;
@@ -30,6 +31,7 @@ use rand::{Rng, SeedableRng};
 use self::command::Directive;
 use self::demux::{Demux, Protocol};
 use self::event::{Event, EventKind};
+pub(crate) use self::hash::StableHash;
 pub use self::output::{Batch, Datagram, Output};
 use self::padding::Leaving;
 use self::reports::Moment;
@@ -44,11 +46,6 @@ use crate::stats::StatsSnapshot;
 use crate::transport::dtls::Identity;
 use crate::transport::{TransportOutput, ice};
 use crate::unit::{NtpTime, Ssrc};
-
-/// Hashes the same way in every run, so that a simulation repeats to the digit. Nothing iterates
-/// over a table, and the sizes of all are bounded.
-pub(crate) type StableHash =
-    std::hash::BuildHasherDefault<std::collections::hash_map::DefaultHasher>;
 
 /// How often the counters are reported.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
@@ -247,6 +244,13 @@ impl Shard {
             .peer(now, from)
             .filter(|&place| self.router.peers[place].transport.is_validated(from))
             .ok_or(Reject::SourceUnvalidated)?;
+        if matches!(protocol, Protocol::Rtp | Protocol::Rtcp) {
+            let per_second = self.router.limits.packets_per_second_max;
+            let allowance = &mut self.router.peers[place].media.allowance;
+            if !allowance.take(now, per_second) {
+                return Err(Reject::TooManyPackets);
+            }
+        }
         match protocol {
             Protocol::Stun | Protocol::Dtls => {
                 let result = self.router.peers[place]
@@ -332,8 +336,9 @@ impl Shard {
             let Some(place) = self.router.dirty.pop_front() else {
                 return;
             };
-            self.router.peers[place].media.is_dirty = false;
-            if self.drain_transport(now, place) {
+            let hot = &mut self.router.peers[place].hot;
+            hot.is_dirty = false;
+            if !std::mem::take(&mut hot.is_stirred) || self.drain_transport(now, place) {
                 self.write_feedback(now, place);
                 self.flush_media(place);
             }
@@ -344,8 +349,8 @@ impl Shard {
     fn schedule(&mut self, now: Instant, place: usize) {
         let due = self.router.feedback_due(now, place);
         let peer = &mut self.router.peers[place];
-        peer.media.is_touched = false;
-        peer.media.feedback_at = due;
+        peer.hot.is_touched = false;
+        peer.hot.feedback_at = due;
         let transport = peer
             .transport
             .next_timeout()
@@ -365,13 +370,16 @@ impl Shard {
             let transport = peer.id;
             let start = self.outgoing.arena.len();
             let kind = match peer.transport.poll(&mut self.outgoing.arena) {
-                None => return true,
+                None => {
+                    peer.hot.destination = peer.transport.destination();
+                    return true;
+                }
                 Some(TransportOutput::Transmit { to, .. }) => {
                     self.outgoing.close(to, start);
                     continue;
                 }
                 Some(TransportOutput::Connected { profile }) => {
-                    peer.media.is_connected = true;
+                    peer.hot.is_connected = true;
                     peer.media.report_at = now + peer::REPORT_INTERVAL;
                     self.want_all_awaited(place);
                     EventKind::Connected { transport, profile }
@@ -408,8 +416,8 @@ impl Shard {
     }
 
     fn write_feedback(&mut self, now: Instant, place: usize) {
-        let media = &self.router.peers[place].media;
-        if media.feedback_at.is_none_or(|at| at > now) {
+        let hot = &self.router.peers[place].hot;
+        if hot.feedback_at.is_none_or(|at| at > now) {
             return;
         }
         let moment = self.moment(now);
@@ -439,10 +447,10 @@ impl Shard {
             ..
         } = &mut self.router;
         let peer = &mut peers[place];
-        let destination = peer.transport.destination();
+        let destination = peer.hot.destination;
         let arena = &mut self.outgoing.arena;
         for leaving in self.leaving.drain(..) {
-            let pending = &peer.media.pending[leaving.index];
+            let pending = &peer.hot.pending[leaving.index];
             let start = arena.len();
             let subscription = &mut rooms.subscriptions[pending.subscription].subscription;
             let payload = pool.bytes(&pending.packet);
@@ -461,7 +469,7 @@ impl Shard {
                 });
             }
         }
-        for pending in peer.media.pending.drain(..) {
+        for pending in peer.hot.pending.drain(..) {
             pool.release(pending.packet);
         }
     }
@@ -476,8 +484,13 @@ impl Shard {
             limits,
             ..
         } = &self.router;
-        let pending = &peers[place].media.pending;
+        let pending = &peers[place].hot.pending;
         self.leaving.clear();
+        if pending.len() == 1 {
+            // Nothing to join it with.
+            self.leaving.push(Leaving::default());
+            return;
+        }
         for wants_sound in [false, true] {
             for (index, pending) in pending.iter().enumerate() {
                 if pending.outgoing.is_sound() == wants_sound {

@@ -13,7 +13,7 @@ const PADDED_BYTES_MAX: u16 = 1_216;
 pub(crate) const PADDING_MAX: usize = 64;
 
 /// A packet that waits to leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Leaving {
     /// Its place in the queue.
     pub(super) index: usize,

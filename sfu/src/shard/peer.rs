@@ -30,6 +30,7 @@ pub(super) struct Peer {
     pub(super) id: TransportId,
     /// The place of its room.
     pub(super) room: usize,
+    pub(super) hot: Hot,
     pub(super) transport: Transport,
     pub(super) media: PeerMedia,
     /// Where it has been heard from, the oldest first.
@@ -65,7 +66,7 @@ pub(super) struct PeerMedia {
     pub(super) publications: Vec<usize>,
     /// Places of its subscriptions.
     pub(super) subscriptions: Vec<usize>,
-    pub(super) pending: Vec<Pending>,
+    pub(super) allowance: Allowance,
     pub(super) arrivals: ArrivalFeedback,
     /// Our own source for RTCP that belongs to no subscription.
     pub(super) local: Ssrc,
@@ -73,17 +74,73 @@ pub(super) struct PeerMedia {
     /// Our wall clock minus the peer's, in units of [`NtpTime`]; the same for all it publishes,
     /// which is what keeps lips and voice together.
     pub(super) clock_offset: Option<i64>,
-    pub(super) is_connected: bool,
     /// It is being removed: that its transport ends is no news.
     pub(super) is_leaving: bool,
     /// Once a second: receiver and sender reports.
     pub(super) report_at: Instant,
+}
+
+/// How many packets a peer has sent of late.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    since: Instant,
+    taken: u32,
+}
+
+/// Packets are counted over this, so that nobody spends a second's share in an instant.
+const ALLOWANCE_SPAN: Duration = Duration::from_millis(100);
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            taken: 0,
+        }
+    }
+
+    /// Whether one more packet is allowed, of so many in a second.
+    pub(super) fn take(&mut self, now: Instant, per_second: u32) -> bool {
+        if now.saturating_duration_since(self.since) >= ALLOWANCE_SPAN {
+            *self = Self::new(now);
+        }
+        self.taken += 1;
+        self.taken <= per_second.div_ceil(10)
+    }
+}
+
+/// What every packet to a peer touches, side by side: with two thousand subscribers each of them is
+/// cold when its turn comes, and what counts is how many cache lines are fetched.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct Hot {
+    /// What leaves in this turn.
+    pub(super) pending: Vec<Pending>,
+    /// Where it goes: what the transport says, noted whenever that has been stirred.
+    pub(super) destination: Option<SocketAddr>,
     /// The earliest time at which RTCP must be written.
     pub(super) feedback_at: Option<Instant>,
+    pub(super) is_connected: bool,
     /// It is in the list of those to be flushed.
     pub(super) is_dirty: bool,
     /// It is in the list of those whose deadline must be found anew.
     pub(super) is_touched: bool,
+    /// Its transport may have something to say.
+    pub(super) is_stirred: bool,
+}
+
+impl Hot {
+    /// Takes back what waits to leave for a subscription that ends.
+    pub(super) fn drop_pending(&mut self, subscription: usize, pool: &mut SlabPool) {
+        let mut kept = Vec::new();
+        for pending in self.pending.drain(..) {
+            if pending.subscription == subscription {
+                pool.release(pending.packet);
+            } else {
+                kept.push(pending);
+            }
+        }
+        self.pending = kept;
+    }
 }
 
 /// Time between two receiver or sender reports.
@@ -100,17 +157,13 @@ impl PeerMedia {
             sent: HashMap::default(),
             publications: Vec::new(),
             subscriptions: Vec::new(),
-            pending: Vec::new(),
+            allowance: Allowance::new(now),
             arrivals: ArrivalFeedback::new(now),
             local,
             round_trip: ROUND_TRIP,
             clock_offset: None,
-            is_connected: false,
             is_leaving: false,
             report_at: now,
-            feedback_at: None,
-            is_dirty: false,
-            is_touched: false,
         }
     }
 
@@ -126,18 +179,5 @@ impl PeerMedia {
             Some(known) if known.abs_diff(offset) < CLOCK_JUMP as u64 => known.min(offset),
             _ => offset,
         });
-    }
-
-    /// Takes back what waits to leave for a subscription that ends.
-    pub(super) fn drop_pending(&mut self, subscription: usize, pool: &mut SlabPool) {
-        let mut kept = Vec::new();
-        for pending in self.pending.drain(..) {
-            if pending.subscription == subscription {
-                pool.release(pending.packet);
-            } else {
-                kept.push(pending);
-            }
-        }
-        self.pending = kept;
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::peer::{Pending, REPORT_INTERVAL};
+use super::peer::{Peer, Pending, REPORT_INTERVAL};
 use super::router::Router;
 use crate::publication::layer::Layer;
 use crate::publication::losses::LOSSES_MAX;
@@ -139,7 +139,7 @@ impl Router {
         };
         let packet = self.pool.share(packet);
         self.stats.packets_resent += 1;
-        self.peers[place].media.pending.push(Pending {
+        self.peers[place].hot.pending.push(Pending {
             subscription,
             outgoing,
             packet,
@@ -158,8 +158,8 @@ impl Router {
 
     /// When RTCP must next be written to a peer.
     pub(super) fn feedback_due(&self, now: Instant, place: usize) -> Option<Instant> {
-        let media = &self.peers[place].media;
-        if !media.is_connected {
+        let Peer { media, hot, .. } = &self.peers[place];
+        if !hot.is_connected {
             return None;
         }
         let layers = media

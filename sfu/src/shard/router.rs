@@ -75,8 +75,8 @@ impl Router {
 
     /// The peer's deadline may have moved.
     pub(super) fn touch(&mut self, place: usize) {
-        let media = &mut self.peers[place].media;
-        if !std::mem::replace(&mut media.is_touched, true) {
+        let hot = &mut self.peers[place].hot;
+        if !std::mem::replace(&mut hot.is_touched, true) {
             self.touched.push(place);
         }
     }
@@ -304,8 +304,8 @@ impl Router {
         };
         for &place in subscriptions {
             let subscribed = &mut self.rooms.subscriptions[place];
-            let media = &mut self.peers[subscribed.receiver].media;
-            if !media.is_connected {
+            let hot = &mut self.peers[subscribed.receiver].hot;
+            if !hot.is_connected {
                 continue;
             }
             let offer = subscribed
@@ -324,12 +324,12 @@ impl Router {
             let Some(outgoing) = offer.outgoing else {
                 continue;
             };
-            media.pending.push(Pending {
+            hot.pending.push(Pending {
                 subscription: place,
                 outgoing,
                 packet: self.pool.share(packet),
             });
-            if !std::mem::replace(&mut media.is_dirty, true) {
+            if !std::mem::replace(&mut hot.is_dirty, true) {
                 self.dirty.push_back(subscribed.receiver);
             }
         }
@@ -357,7 +357,7 @@ impl Router {
     /// Asks for the keyframe that a subscription waits for, if it does.
     pub(super) fn want_awaited(&mut self, subscription: usize) {
         let subscribed = &self.rooms.subscriptions[subscription];
-        if self.peers[subscribed.receiver].media.is_connected
+        if self.peers[subscribed.receiver].hot.is_connected
             && let Some(rank) = subscribed.subscription.awaited()
         {
             self.want_keyframe(subscribed.publication, rank);
@@ -438,8 +438,8 @@ impl Router {
 }
 
 pub(super) fn mark_dirty(peers: &mut Slab<Peer>, dirty: &mut VecDeque<usize>, place: usize) {
-    let media = &mut peers[place].media;
-    if !std::mem::replace(&mut media.is_dirty, true) {
+    let hot = &mut peers[place].hot;
+    if !std::mem::replace(&mut hot.is_dirty, true) {
         dirty.push_back(place);
     }
 }

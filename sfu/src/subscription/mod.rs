@@ -433,3 +433,14 @@ fn renumber<'a>(
     );
     (&prefix[..len], &payload[len..])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_packet_touches_for_each_subscriber_is_less_than_a_kilobyte() {
+        let size = size_of::<Subscription>();
+        assert!(size < 1024, "{size} bytes");
+    }
+}

@@ -26,7 +26,8 @@ const ROUND_TRIP_MIN: Duration = Duration::from_millis(20);
 pub struct Resend {
     percent_max: u64,
     allowance: u64,
-    answers: [Option<(SeqNo, Instant)>; ANSWERS],
+    /// Apart, because it is only needed when something is asked for.
+    answers: Box<[Option<(SeqNo, Instant)>; ANSWERS]>,
 }
 
 impl Resend {
@@ -35,7 +36,7 @@ impl Resend {
         Self {
             percent_max: u64::from(percent_max),
             allowance: ALLOWANCE_MIN,
-            answers: [None; ANSWERS],
+            answers: Box::new([None; ANSWERS]),
         }
     }
 
