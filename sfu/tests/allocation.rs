@@ -16,6 +16,8 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sfu::id::WorkerId;
+use sfu::relay::lane::{LaneIn, LaneOut, lane};
 use sfu::shard::{Output, Shard};
 use sim::Sim;
 use sim::link::Link;
@@ -71,12 +73,18 @@ struct Call {
 
 impl Call {
     fn new() -> Self {
-        let mut sim = Sim::new(7, 1);
+        Self::on([0; RECEIVERS])
+    }
+
+    /// With each receiver on one of two shards.
+    fn on(shards: [usize; RECEIVERS]) -> Self {
+        let mut sim = Sim::new(7, 2);
         let room = sim.room(0);
+        sim.extend(1, room);
         let doctor = sim.join(0, room, Link::GOOD);
         let (camera, microphone) = (sim.camera(doctor, 3), sim.microphone(doctor));
-        for n in 0..RECEIVERS {
-            let receiver = sim.join(0, room, Link::GOOD);
+        for (n, shard) in shards.into_iter().enumerate() {
+            let receiver = sim.join(shard, room, Link::GOOD);
             let subscription = sim.subscribe(receiver, camera);
             sim.subscribe(receiver, microphone);
             let wish = sfu::media::LayerWish::Rank((n % 3) as u8);
@@ -164,6 +172,66 @@ fn reports_and_feedback_allocate_nothing_either() {
     let (_, counted) = two_seconds(true);
     // What is left is the report of the counters, once a second, in a box.
     assert!(counted <= 3, "{counted} allocations in two seconds");
+}
+
+/// A shard's output with the lane that its frames take; returns how many packets left.
+fn drain(shard: &mut Shard, now: Instant, there: &mut LaneIn) -> usize {
+    let mut sent = 0;
+    loop {
+        match shard.poll_output(now) {
+            Output::Transmit(batch) => sent += batch.datagrams.len(),
+            Output::Relay(batch) => {
+                for (frame, payload) in batch.iter() {
+                    there.send(frame, payload).expect("the lane is long enough");
+                }
+            }
+            Output::Event(_) => {}
+            Output::Timeout(_) => return sent,
+        }
+    }
+}
+
+fn take(shard: &mut Shard, now: Instant, from: u16, lane: &mut LaneOut) {
+    while lane.receive(|buffer, len| shard.handle_relay(now, WorkerId(from), buffer, len)) {}
+}
+
+#[test]
+fn a_packet_that_crosses_to_another_worker_allocates_nothing_on_either_side() {
+    let shards = std::array::from_fn(|n| usize::from(n % 4 != 0));
+    let mut call = Call::on(shards);
+    let mut recorded = call.record(Duration::from_secs(4));
+    let first = call.sim.now + Duration::from_secs(2);
+    let split = recorded.partition_point(|(at, _)| *at < first);
+    let (before, during) = recorded.split_at_mut(split);
+    let (mut to_far, mut from_near) = lane(1_024);
+    let (mut to_near, mut from_far) = lane(1_024);
+    let from = call.from;
+    let [near, far] = &mut call.sim.shards[..] else {
+        panic!("two shards were made");
+    };
+    let mut play = |recorded: &mut [(Instant, Vec<u8>)]| {
+        let mut sent = (0, 0);
+        for (now, datagram) in recorded {
+            near.handle_timeout(*now);
+            near.handle_datagram(*now, from, datagram);
+            sent.0 += drain(near, *now, &mut to_far);
+            far.handle_timeout(*now);
+            take(far, *now, 0, &mut from_near);
+            sent.1 += drain(far, *now, &mut to_near);
+            take(near, *now, 1, &mut from_far);
+        }
+        sent
+    };
+    play(before);
+    let mut sent = (0, 0);
+    let counted = allocations(|| sent = play(during));
+    assert!(
+        sent.0 > 5 * 200 && sent.1 > 15 * 200,
+        "{sent:?} were forwarded"
+    );
+    // What is left is the report of the counters, once a second and shard, in a box.
+    assert!(counted <= 6, "{counted} allocations for {sent:?} packets");
+    assert!(far.stats().relay_frames_in > 400 && far.stats().relays == 2);
 }
 
 #[test]

@@ -10,6 +10,9 @@
 
 #[path = "sim/peer.rs"]
 mod peer;
+#[path = "sim/source.rs"]
+#[allow(dead_code, reason = "only the form of a packet is needed here")]
+mod source;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -18,10 +21,15 @@ use bytes::Bytes;
 use peer::{PeerEvent, Sctp, SimPeer};
 use sfu::config::{Limits, SfuConfig};
 use sfu::handle::{Events, Sfu};
-use sfu::id::{Epoch, RoomId, TransportId, WorkerId};
+use sfu::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId, WorkerId};
+use sfu::media::{
+    Codec, CodecParams, LayerParams, MediaKind, Mid, PublicationParams, SubscriptionParams,
+};
+use sfu::rtp::packet::Header;
 use sfu::shard::command::{Command, DataChannel, Directive};
 use sfu::shard::event::{Event, EventKind};
 use sfu::transport::params::ExtensionIds;
+use sfu::unit::{Bitrate, PayloadType, Ssrc};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -187,6 +195,165 @@ fn two_workers_serve_their_peers_and_say_goodbye() {
     }
     let late = directive(10, Command::OpenRoom);
     assert!(sfu.send(WorkerId(0), late).is_err());
+}
+
+fn sound() -> (Vec<CodecParams>, PublicationParams) {
+    let codecs = vec![CodecParams {
+        codec: Codec::Opus,
+        payload_type: PayloadType(source::OPUS),
+        rtx_payload_type: None,
+        clock_rate: 48_000,
+        h264: None,
+    }];
+    let params = PublicationParams {
+        kind: MediaKind::Audio,
+        mid: Mid::from("0").expect("short"),
+        codecs: codecs.clone(),
+        layers: vec![LayerParams {
+            rid: None,
+            ssrc: None,
+            rtx_ssrc: None,
+            width: 0,
+            height: 0,
+            bitrate_max: Bitrate(0),
+        }],
+    };
+    (codecs, params)
+}
+
+/// Sound from a publisher on the first worker to subscribers on the second, and back.
+#[test]
+fn media_crosses_from_worker_to_worker_both_ways() {
+    const PACKETS: u16 = 200;
+    let (sfu, events) = Sfu::start(&config()).expect("loopback is there");
+    let room = 5;
+    let order = |worker: u16, command| {
+        let directive = directive(room, command);
+        sfu.send(WorkerId(worker), directive)
+            .expect("room in the queue");
+    };
+    let ids = ExtensionIds {
+        mid: Some(source::EXT_MID),
+        ..ExtensionIds::default()
+    };
+    let mut clients: Vec<Client> = (0..3_u64)
+        .map(|number| {
+            let worker = u16::from(number > 0);
+            if number < 2 {
+                order(worker, Command::OpenRoom);
+            }
+            let client = Client::new(50 + number, sfu.addresses(WorkerId(worker))[0]);
+            let add = Command::AddTransport {
+                transport: client.peer.id(),
+                params: Box::new(client.peer.params(ids)),
+            };
+            order(worker, add);
+            client
+        })
+        .collect();
+    let (codecs, params) = sound();
+    // The first and the second publish; everybody is sent what others do.
+    for (number, worker) in [(0, 0), (1, 1)] {
+        order(
+            worker,
+            Command::Publish {
+                transport: clients[number].peer.id(),
+                publication: PublicationId(60 + number as u64),
+                params: Box::new(params.clone()),
+            },
+        );
+    }
+    for (number, worker, from) in [(0, 0, 1), (1, 1, 0), (2, 1, 0), (2, 1, 1)] {
+        let publication = PublicationId(60 + from as u64);
+        let owner = from as u16;
+        if owner != worker {
+            order(
+                worker,
+                Command::OpenRelay {
+                    publication,
+                    owner: WorkerId(owner),
+                    publisher: clients[from].peer.id(),
+                    params: Box::new(params.clone()),
+                },
+            );
+        }
+        order(
+            worker,
+            Command::Subscribe {
+                transport: clients[number].peer.id(),
+                subscription: SubscriptionId(70 + 10 * from as u64 + number as u64),
+                publication,
+                params: Box::new(SubscriptionParams {
+                    mid: Mid::from("1").expect("short"),
+                    ssrc: Ssrc(7_000 + from as u32),
+                    rtx_ssrc: None,
+                    codecs: codecs.clone(),
+                }),
+            },
+        );
+    }
+    for client in &mut clients {
+        client.live_until("a connection", |events| {
+            events
+                .iter()
+                .any(|event| matches!(event, PeerEvent::Connected(_)))
+        });
+    }
+    for number in 0..PACKETS {
+        for (from, client) in clients.iter_mut().take(2).enumerate() {
+            let packet = source::packet(
+                (source::OPUS, false),
+                number,
+                u32::from(number) * 960,
+                4_000 + from as u32,
+                &[(source::EXT_MID, b"0")],
+                &[from as u8, number as u8],
+            );
+            client.peer.send_rtp(&packet);
+        }
+        clients.iter_mut().for_each(Client::live);
+    }
+    let heard = |events: &[PeerEvent], from: u8| {
+        let is_it = |event: &&PeerEvent| match event {
+            PeerEvent::Rtp(packet) => {
+                let header = Header::parse(packet).expect("the server sends good RTP");
+                header.ssrc.0 == 7_000 + u32::from(from) && packet[header.len] == from
+            }
+            _ => false,
+        };
+        events.iter().filter(is_it).count()
+    };
+    // What was sent before a relay was open is not sent again.
+    for (number, from) in [(0, 1), (1, 0), (2, 0), (2, 1)] {
+        clients[number].live_until("the other's sound", |events| {
+            heard(events, from) > usize::from(PACKETS) / 2
+        });
+    }
+    assert_eq!(heard(&clients[1].events, 1), 0, "nobody hears himself");
+    let mut counted = [(0, 0), (0, 0)];
+    let end = Instant::now() + PATIENCE;
+    while counted
+        .iter()
+        .any(|(out, taken)| *out < 100 || *taken < 100)
+    {
+        assert!(Instant::now() < end, "{counted:?}");
+        let event = events
+            .recv_timeout(Duration::from_secs(1))
+            .expect("it runs");
+        if let Some((worker, event)) = event
+            && let EventKind::Stats { snapshot } = event.kind
+        {
+            assert_eq!(snapshot.relay_frames_dropped, 0);
+            let frames = (snapshot.relay_frames_out, snapshot.relay_frames_in);
+            counted[usize::from(worker.0)] = frames;
+        }
+    }
+    for worker in 0..2 {
+        order(worker, Command::CloseRoom);
+    }
+    for client in &mut clients {
+        client.live_until("a goodbye", |events| events.contains(&PeerEvent::Closed));
+    }
 }
 
 #[test]

@@ -948,11 +948,11 @@ fn a_room_on_two_workers_tells_each_its_part() {
     let mut li = scene.join("li");
     let ports = [&wang, &li].map(|client| {
         let said = client.said();
-        let answers = said.iter().filter_map(|message| match message {
+        let mut answers = said.iter().filter_map(|message| match message {
             Message::Answer(answer) => Some(answer.sdp.clone()),
             _ => None,
         });
-        let sdp = answers.last().expect("the offer was answered");
+        let sdp = answers.next_back().expect("the offer was answered");
         [" 7882 ", " 7883 "].map(|port| sdp.contains(port))
     });
     assert_eq!(ports, [[true, false], [false, true]], "each its own worker");
