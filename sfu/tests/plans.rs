@@ -18,11 +18,12 @@ use sfu::media::LayerWish;
 use sfu::rtp::rtcp::feedback::{append_nack, append_pli};
 use sfu::shard::command::{Command, DataChannel};
 use sfu::shard::event::{DisconnectReason, EventKind};
+use sfu::transport::params::ExtensionIds;
 use sfu::unit::Ssrc;
-use sim::Sim;
 use sim::link::Link;
 use sim::peer::{Sctp, SimPeer};
 use sim::source::{EXT_MID, OPUS, packet};
+use sim::{Sim, extensions};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -54,6 +55,32 @@ fn two_participants_see_and_hear_each_other() {
         assert!(pictures.reports.len() >= 7, "sender reports arrive");
         assert_eq!(client.strangers, 0);
     }
+}
+
+#[test]
+fn a_picture_is_seen_whose_extensions_are_numbered_after_the_join() {
+    let mut sim = Sim::new(7, 1);
+    let room = sim.room(0);
+    sim.extensions = ExtensionIds {
+        rid: None,
+        repaired_rid: None,
+        ..extensions()
+    };
+    let doctor = sim.join(0, room, Link::GOOD);
+    let specialist = sim.join(0, room, Link::GOOD);
+    sim.connect();
+    let transport = sim.clients[doctor].peer.id();
+    let learnt = Command::LearnExtensions {
+        transport,
+        extensions: extensions(),
+    };
+    sim.command(doctor, learnt);
+    let camera = sim.camera(doctor, 3);
+    sim.subscribe(specialist, camera);
+    sim.run(seconds(5));
+    let shown = sim.clients[specialist].sinks[0].shown.len();
+    assert!(shown > 130, "{shown} of 150 pictures");
+    assert_eq!(sim.stats(0).rejected(Reject::UnknownSource), 0);
 }
 
 /// A camera in three sizes and a microphone from one participant, watched by another over a link

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId, WorkerId};
 use crate::media::{LayerWish, PublicationParams, SubscriptionParams};
-use crate::transport::params::{IceCredentials, SctpParams, TransportParams};
+use crate::transport::params::{ExtensionIds, IceCredentials, SctpParams, TransportParams};
 
 /// A command with the room it belongs to and the epoch of that room's placement.
 #[derive(Clone, Debug)]
@@ -49,6 +49,14 @@ pub enum Command {
         transport: TransportId,
         /// What was agreed.
         params: SctpParams,
+    },
+    /// The peer has numbered header extensions that it did not mention before: Firefox names those
+    /// of simulcast when it first offers to send a picture.
+    LearnExtensions {
+        /// Which one.
+        transport: TransportId,
+        /// The numbers; what is known already stays.
+        extensions: ExtensionIds,
     },
     /// Says goodbye (DTLS close) and forgets the transport, its publications and subscriptions.
     RemoveTransport {

@@ -63,6 +63,14 @@ impl Shard {
                 self.router.peers[peer].transport.add_sctp(now, params);
                 self.stir(peer);
             }
+            Command::LearnExtensions {
+                transport,
+                extensions,
+            } => {
+                let peer = self.peer_in(room, transport)?;
+                let known = &mut self.router.peers[peer].media.extensions;
+                *known = known.or(extensions);
+            }
             Command::RemoveTransport { transport } => {
                 let peer = self.peer_in(room, transport)?;
                 self.remove_peer(now, peer);

@@ -380,6 +380,13 @@ impl Play {
                 local: IceCredentials::generate(transport, [3; 28]),
                 remote: IceCredentials::generate(transport, [4; 28]),
             },
+            12 if which > 200 => Command::LearnExtensions {
+                transport,
+                extensions: ExtensionIds {
+                    abs_send_time: Some(which as u8 & 15),
+                    ..ExtensionIds::default()
+                },
+            },
             _ => subscribe(2, self.next_id, publication),
         };
         let is_new_peer = matches!(command, Command::AddTransport { .. });

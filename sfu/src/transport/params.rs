@@ -99,6 +99,23 @@ pub struct ExtensionIds {
     pub dependency_descriptor: Option<u8>,
 }
 
+impl ExtensionIds {
+    /// These and those that only `later` has: what a number once meant, it means to the end.
+    #[must_use]
+    pub fn or(self, later: Self) -> Self {
+        Self {
+            mid: self.mid.or(later.mid),
+            rid: self.rid.or(later.rid),
+            repaired_rid: self.repaired_rid.or(later.repaired_rid),
+            audio_level: self.audio_level.or(later.audio_level),
+            abs_send_time: self.abs_send_time.or(later.abs_send_time),
+            transport_cc: self.transport_cc.or(later.transport_cc),
+            video_orientation: self.video_orientation.or(later.video_orientation),
+            dependency_descriptor: self.dependency_descriptor.or(later.dependency_descriptor),
+        }
+    }
+}
+
 /// How the peer numbers its SCTP (RFC 8841).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SctpParams {
@@ -138,6 +155,21 @@ mod tests {
                 Some(TransportId(number))
             );
         }
+    }
+
+    #[test]
+    fn a_number_keeps_its_meaning() {
+        let first = ExtensionIds {
+            mid: Some(3),
+            ..ExtensionIds::default()
+        };
+        let later = ExtensionIds {
+            mid: Some(4),
+            rid: Some(9),
+            ..ExtensionIds::default()
+        };
+        let known = first.or(later);
+        assert_eq!((known.mid, known.rid), (Some(3), Some(9)));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(crate) struct Sim {
     pub(crate) shards: Vec<Shard>,
     pub(crate) clients: Vec<SimClient>,
     pub(crate) events: Vec<(Instant, Event)>,
+    /// What those who join number.
+    pub(crate) extensions: ExtensionIds,
     /// What the server sent to addresses that no client has.
     pub(crate) astray: Vec<(SocketAddr, Vec<u8>)>,
     /// What was sealed under each number of each source, for each receiver.
@@ -110,6 +112,7 @@ impl Sim {
             shards,
             clients: Vec::new(),
             events: Vec::new(),
+            extensions: extensions(),
             astray: Vec::new(),
             sealed: std::collections::HashMap::new(),
             newest: std::collections::HashMap::new(),
@@ -183,7 +186,7 @@ impl Sim {
         let client = SimClient::new(self.now, room, shard, number, address, link);
         let command = Command::AddTransport {
             transport: client.peer.id(),
-            params: Box::new(client.peer.params(extensions())),
+            params: Box::new(client.peer.params(self.extensions)),
         };
         self.clients.push(client);
         self.direct(shard, room, command);

@@ -301,6 +301,15 @@ fn agree_on_transport(
             remote: transport.remote_ice.clone(),
         });
     }
+    let extensions = transport.extensions.or(params::extension_ids(offer));
+    if transport.extensions != extensions {
+        transport.extensions = extensions;
+        let transport = transport.id;
+        commands.push(Command::LearnExtensions {
+            transport,
+            extensions,
+        });
+    }
     if let Some(params) = offer.sctp().filter(|_| !transport.has_data) {
         transport.has_data = true;
         let transport = transport.id;
@@ -318,6 +327,7 @@ fn make_transport(participant: &mut Participant, offer: &Offer, worker: WorkerId
         local_ice: local_ice.clone(),
         remote_ice: offer.ice.clone(),
         fingerprint: offer.fingerprint,
+        extensions: params::extension_ids(offer),
         has_data: offer.sctp().is_some(),
         // 62 bits, so that no reader's signed number overflows (RFC 8829 section 5.2.1).
         session_id: rand::rng().random::<u64>() >> 2,

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use sfu::id::{PublicationId, TransportId, WorkerId};
 use sfu::shard::command::DataChannel;
-use sfu::transport::params::{Fingerprint, IceCredentials};
+use sfu::transport::params::{ExtensionIds, Fingerprint, IceCredentials};
 
 use super::outlet::Outlet;
 use super::permissions::Permissions;
@@ -113,6 +113,8 @@ pub struct Transport {
     pub remote_ice: IceCredentials,
     /// The client's certificate.
     pub fingerprint: Fingerprint,
+    /// The numbers of header extensions, of all offers so far.
+    pub extensions: ExtensionIds,
     /// Data channels were offered.
     pub has_data: bool,
     /// The number of our session descriptions for it.

@@ -768,6 +768,24 @@ fn fresh_credentials_restart_ice_and_another_certificate_is_sent_away() {
 }
 
 #[test]
+fn an_extension_that_a_later_offer_numbers_reaches_the_media_plane() {
+    let mut scene = Scene::new();
+    let mut doctor = scene.join("wang");
+    let rid = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+    let sending = format!("a=sendonly\r\na=extmap:9/sendonly {rid}");
+    doctor.sections.push((TrackType::Video, sending));
+    scene.commands.clear();
+    let learnt = |command: &Command| match command {
+        Command::LearnExtensions { extensions, .. } => Some(extensions.rid),
+        _ => None,
+    };
+    scene.offer(&mut doctor);
+    assert_eq!(scene.commanded(learnt), [Some(9)]);
+    scene.offer(&mut doctor);
+    assert_eq!(scene.commanded(learnt), [], "it is known by now");
+}
+
+#[test]
 fn speakers_are_told_by_participant_and_only_when_that_changes() {
     let mut scene = Scene::new();
     let mut doctor = scene.join("wang");
