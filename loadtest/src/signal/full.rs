@@ -17,6 +17,7 @@ use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
 };
@@ -52,6 +53,7 @@ pub(crate) struct Full<'a> {
     spec: &'a JoinSpec,
     connection: Arc<dyn PeerConnection>,
     events: mpsc::UnboundedReceiver<MemberEvent>,
+    is_answered: bool,
     waiting: Vec<(Announced, Arc<TrackLocalStaticRTP>)>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -101,9 +103,27 @@ impl<'a> Full<'a> {
             spec,
             connection,
             events,
+            is_answered: false,
             waiting: Vec::new(),
             tasks: vec![opened],
         })
+    }
+
+    /// The stack ignores candidates in sections that are not used yet, and for the first who joins
+    /// none is.
+    async fn add_candidates(&self, remote: &Remote) -> Result<()> {
+        let mid = remote.sections.first().map(|section| section.mid.clone());
+        for address in &remote.candidates {
+            let (ip, port) = (address.ip(), address.port());
+            let init = RTCIceCandidateInit {
+                candidate: format!("candidate:1 1 udp 2130706431 {ip} {port} typ host"),
+                sdp_mid: mid.clone(),
+                sdp_mline_index: Some(0),
+                ..RTCIceCandidateInit::default()
+            };
+            self.connection.add_ice_candidate(init).await?;
+        }
+        Ok(())
     }
 
     fn start_sending(&mut self, remote: &Remote) {
@@ -192,6 +212,9 @@ impl Media for Full<'_> {
         let remote = Remote::parse(sdp).context("an unusable answer")?;
         let answer = RTCSessionDescription::answer(sdp.to_owned())?;
         self.connection.set_remote_description(answer).await?;
+        if !std::mem::replace(&mut self.is_answered, true) {
+            self.add_candidates(&remote).await?;
+        }
         self.start_sending(&remote);
         Ok(())
     }
