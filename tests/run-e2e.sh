@@ -10,4 +10,4 @@ done
 tests/clients/install.sh
 
 # One at a time: two browsers at once on a small machine would measure each other.
-exec cargo test -p tests --test e2e -- --test-threads=1 --show-output "$@"
+exec cargo test --workspace --test e2e -- --test-threads=1 --show-output "$@"

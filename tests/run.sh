@@ -21,10 +21,10 @@ documentation() {
 step "format" cargo fmt --all --check
 step "web client" deploy/build-web.sh --check
 step "notices" node deploy/third-party.mjs --check
-step "lints" cargo clippy --workspace --all-targets -- -D warnings
-# Targets that plain `cargo test` leaves alone are named.
-step "lints of the end-to-end tests" cargo clippy -p tests --test e2e --bench join -- -D warnings
-step "lints of the test modes" cargo clippy --all-targets --features test-modes -- -D warnings
+# Always the whole workspace: the features of a dependency then agree between the steps, and nothing
+# is built twice. Targets that plain `cargo test` leaves alone are named.
+step "lints" cargo clippy --workspace --all-targets --test e2e --bench join -- -D warnings
+step "lints of the test modes" cargo clippy --workspace --all-targets --features consilium/test-modes -- -D warnings
 step "tests" cargo test --workspace
 step "documentation" documentation
 step "release binary" cargo build --release
