@@ -15,6 +15,8 @@ const TONE_TOLERANCE_HZ = 10;
 // Below this a spectrum holds noise only; the tones stand at -30 dB and above.
 const SILENCE_DB = -70;
 const GOOD_PROFILES = ['SRTP_AEAD_AES_256_GCM', 'SRTP_AEAD_AES_128_GCM'];
+// Of a stream's packets: what a machine that does too much at once may drop in a socket.
+const LOST_SHARE_MAX = 0.005;
 // What a person calls frozen, and more than a busy machine delays a frame.
 const FROZEN_MS = 1_000;
 
@@ -218,6 +220,20 @@ describe('the page', () => {
     await until('the observer is gone from the stage', async () =>
       (await wang.tile('observer').count()) === 0,
     );
+  });
+
+  it('loses no packet', async () => {
+    for (const who of ['li', 'wang']) {
+      for (const other of others(who)) {
+        for (const source of ['camera', 'microphone']) {
+          const { packets, lost } = await people()[who].inbound(other, source);
+          const told = `${who} received ${packets} packets of ${other}'s ${source}, lost ${lost}`;
+          console.log(told);
+          expect(packets, told).toBeGreaterThan(100);
+          expect(lost, told).toBeLessThanOrEqual(packets * LOST_SHARE_MAX);
+        }
+      }
+    }
   });
 
   it('tells the others when somebody leaves', async () => {

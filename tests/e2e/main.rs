@@ -4,6 +4,7 @@
 //! browsers at once on a small machine would measure each other.
 
 mod binary;
+mod firefox;
 mod hostile;
 mod page;
 mod refusals;

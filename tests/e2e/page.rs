@@ -7,7 +7,7 @@ use tests::server::{Build, Server};
 use tests::{suite, tree};
 
 /// What `clients/page.test.mjs` proves, by name, so that none can vanish unnoticed.
-const PROOFS: [&str; 11] = [
+const PROOFS: [&str; 12] = [
     "the page shows everybody the colour and the moving picture of everybody else",
     "the page decodes at least eight pictures a second of everybody",
     "the page plays everybody the tone of everybody else",
@@ -17,6 +17,7 @@ const PROOFS: [&str; 11] = [
     "the page shows and keeps a mute, and ends it",
     "the page switches layers with the size of the picture, without a frozen or garbled frame",
     "the page shows a late joiner everybody at once",
+    "the page loses no packet",
     "the page tells the others when somebody leaves",
     "the page logs no error",
 ];
@@ -43,4 +44,5 @@ fn two_browsers_and_an_sdk_client_meet_through_the_page() {
     );
     let expected: BTreeSet<String> = PROOFS.iter().map(ToString::to_string).collect();
     assert_eq!(outcome.passed, expected);
+    server.metrics().assert_padded_and_unhindered();
 }

@@ -9,6 +9,7 @@ pub mod dtls;
 pub mod flood;
 pub mod http;
 pub mod metrics;
+pub mod namespace;
 pub mod process;
 pub mod report;
 pub mod server;

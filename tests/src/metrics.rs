@@ -36,6 +36,18 @@ impl Metrics {
         out
     }
 
+    /// That padded packets left as runs, and that the socket took everything.
+    pub fn assert_padded_and_unhindered(&self) {
+        let sum = |name: &str| self.sum(&format!("consilium_media_{name}_total"));
+        let (runs, padding) = (sum("runs_out"), sum("padding_bytes_out"));
+        eprintln!("{runs} runs, {padding} bytes of padding");
+        assert!(runs > 0.0, "nothing left as a run");
+        assert!(padding > 0.0, "nothing was padded");
+        for name in ["runs_refused", "datagrams_blocked", "datagrams_refused"] {
+            assert_eq!(sum(name), 0.0, "{name}");
+        }
+    }
+
     fn series<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         self.0.iter().filter_map(move |(series, value)| {
             let labels = series.strip_prefix(name)?;

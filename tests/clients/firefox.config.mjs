@@ -1,0 +1,12 @@
+// The proofs in Firefox; PAGE_URL and MEDIA_FOLDER say where.
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['firefox.test.mjs'],
+    // One story, told in order: a failed part does not stop the ones after it.
+    fileParallelism: false,
+    testTimeout: 90_000,
+    hookTimeout: 120_000,
+  },
+});
