@@ -467,7 +467,7 @@ mod tests {
         remote.add_candidate("1 2 udp 1 127.0.0.1 9 typ host");
         remote.add_candidate("1 1 udp 1 name.local 9 typ host");
         remote.add_candidate("1 1 udp");
-        assert_eq!(remote.candidates, []);
+        assert!(remote.candidates.is_empty());
         remote.add_candidate("1 1 UDP 1 10.0.0.1 9 typ host");
         assert_eq!(remote.candidates.len(), 1);
     }
