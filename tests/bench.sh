@@ -7,3 +7,7 @@ cargo build --release
 tests/clients/install.sh
 cargo bench -p sfu
 cargo bench -p tests --bench join
+# Beside the floor and, where it is installed, beside Janus.
+cargo build --release -p loadtest
+loadtest/peers/bench.sh target/release/consilium target/release/loadtest \
+  --json target/bench/forward.json --page docs/benchmarks.md

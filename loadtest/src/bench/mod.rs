@@ -4,6 +4,8 @@
 //! them alike; figures are medians of the rounds. The result is the table of ratios by which this
 //! project judges itself.
 
+mod page;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +59,12 @@ const GOALS: [Goal; 4] = [
     },
 ];
 
+/// What the table means, for whoever reads the page.
+const NOTE: &str = "\n\
+Server CPU time, user and system, for each packet that reached a receiver. The floor is a bare relay \
+process without handshakes, feedback or resending, measured in the same minutes; it joins runs into \
+GSO messages in the first two scenarios. `loadtest/README.md` says how to repeat it.\n";
+
 /// Options of `loadtest bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -101,6 +109,9 @@ pub(crate) struct BenchArgs {
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also put the table into this page of measured numbers
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     /// Fail when a limit is missed
     #[arg(long)]
     strict: bool,
@@ -156,7 +167,16 @@ pub(crate) fn run(args: &BenchArgs) -> Result<bool> {
         lines.push(line);
     }
     ensure!(!lines.is_empty(), "no scenario has that name");
-    table::print(&render(&lines));
+    let text = render(&lines).markdown();
+    table::say(&text);
+    if let Some(path) = &args.page {
+        page::write(
+            path,
+            "forward",
+            "Forwarding, end to end over loopback",
+            &(text + NOTE),
+        )?;
+    }
     if let Some(path) = &args.json {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).context("--json")?;
