@@ -58,8 +58,8 @@ fn main() {
         two.push(rate);
         wall_two.push(wall);
     }
-    let [one, two] = [&mut one, &mut two].map(median);
-    let [wall_one, wall_two] = [&mut wall_one, &mut wall_two].map(median);
+    let [one, two] = [&mut one, &mut two].map(|values| median(values));
+    let [wall_one, wall_two] = [&mut wall_one, &mut wall_two].map(|values| median(values));
     let (gain, wall_gain) = (two / one, wall_two / wall_one);
     println!("1 to {RECEIVERS}, packets a second    one worker  two workers  gain");
     println!("by processor time of a thread  {one:>10.0}  {two:>11.0}  {gain:.2}");
@@ -290,7 +290,7 @@ fn take(shard: &mut Shard, now: Instant, from: u16, lane: &mut LaneOut) {
     while lane.receive(|buffer, len| shard.handle_relay(now, WorkerId(from), buffer, len)) {}
 }
 
-fn median(values: &mut Vec<f64>) -> f64 {
+fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
 }
