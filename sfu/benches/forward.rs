@@ -4,7 +4,8 @@
 //!
 //! `cargo bench -p sfu --bench forward` prints a table and writes `target/bench/forward.json`.
 //! Processor time of this thread counts, user and system; rounds of shard and floor alternate, and
-//! the medians are compared. With the argument `count` it only forwards, for callgrind.
+//! the medians are compared. With the argument `count` and the number of a shape it only
+//! forwards, for callgrind.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(clippy::disallowed_types, reason = "a benchmark has receivers")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
@@ -39,8 +40,11 @@ const SHAPES: [Shape; 4] = [
 ];
 
 fn main() {
-    if std::env::args().any(|argument| argument == "count") {
-        return count();
+    let mut arguments = std::env::args().skip_while(|argument| argument != "count");
+    if arguments.next().is_some() {
+        let shape = arguments.next().and_then(|number| number.parse().ok());
+        let shape: usize = shape.expect("the number of a shape");
+        return count(SHAPES[shape]);
     }
     // One part alone, for a profiler, by its name.
     let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
@@ -166,38 +170,24 @@ fn receive(report: &mut Report) {
     ));
 }
 
-/// The forwarding loop and nothing else, for an instruction count: see `count.sh`.
-fn count() {
-    let mut call = Call::new(&no_addresses(12), &SHAPES);
-    for (track, collect) in [
-        video_1 as fn(&mut Call, &mut call::Turns),
-        video_4,
-        video_8,
-        sound,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let mut warm = call.record(track, 30);
-        call.play(&mut warm, |_| {});
-        let mut turns = call.record(track, 30);
-        collect(&mut call, &mut turns);
-    }
+/// The forwarding loop of one shape and nothing else, for an instruction count: see `count.sh`.
+fn count(shape: Shape) {
+    let mut call = Call::new(&no_addresses(12), &[shape]);
+    let mut warm = call.record(0, 30);
+    call.play(&mut warm, |_| {});
+    let mut turns = call.record(0, 30);
+    counted_loop(&mut call, &mut turns);
 }
 
-macro_rules! counted {
-    ($($name:ident)*) => {$(
-        #[inline(never)]
-        #[unsafe(no_mangle)]
-        #[allow(unsafe_code, reason = "callgrind begins and ends to count by this name")]
-        fn $name(call: &mut Call, turns: &mut call::Turns) {
-            call.play(turns, |batch| {
-                black_box(batch.arena);
-            });
-        }
-    )*};
+/// Callgrind begins and ends to count by this name.
+#[inline(never)]
+#[unsafe(no_mangle)]
+#[allow(unsafe_code, reason = "its name is its own, so nothing can clash")]
+fn counted_loop(call: &mut Call, turns: &mut call::Turns) {
+    call.play(turns, |batch| {
+        black_box(batch.arena);
+    });
 }
-counted!(video_1 video_4 video_8 sound);
 
 fn frames(receivers: usize, shape: Shape) -> usize {
     (PACKETS / (receivers * shape.packets)).max(8)
