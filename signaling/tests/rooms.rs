@@ -128,15 +128,39 @@ async fn rooms_that_open_together_are_on_different_workers() {
     for room in ["one", "two"] {
         let seat = join(&registry, room, "wang").await.expect("a place");
         assert!(matches!(said(&seat).await, Message::Join(_)));
-        let Message::Answer(answer) = said(&seat).await else {
-            panic!("the second message answers the offer");
-        };
-        let candidate = answer.sdp.lines().find(|l| l.starts_with("a=candidate:"));
-        let words: Vec<&str> = candidate.expect("we listen").split(' ').collect();
-        ports.insert(words[5].to_owned());
+        ports.insert(answered_port(&seat).await);
     }
     assert_eq!(ports.len(), 2);
     registry.stop_media();
+}
+
+#[tokio::test]
+async fn one_room_is_spread_over_the_workers_where_that_is_wished() {
+    for (share, expected) in [(0.0, 2), (2.0, 1)] {
+        let mut config = SignalingConfig::dev();
+        config.rooms.spill_busy_share = share;
+        let registry = registry(&config);
+        let mut ports = BTreeSet::new();
+        let mut seats = Vec::new();
+        for identity in ["wang", "li", "zhao", "chen"] {
+            let seat = join(&registry, "consult", identity).await.expect("a place");
+            ports.insert(answered_port(&seat).await);
+            seats.push(seat);
+        }
+        assert_eq!(ports.len(), expected, "at a share of {share}");
+        registry.stop_media();
+    }
+}
+
+/// Where a client is told to send media, from the answer to its offer.
+async fn answered_port(seat: &Seat) -> String {
+    loop {
+        if let Message::Answer(answer) = said(seat).await {
+            let candidate = answer.sdp.lines().find(|l| l.starts_with("a=candidate:"));
+            let words: Vec<&str> = candidate.expect("we listen").split(' ').collect();
+            break words[5].to_owned();
+        }
+    }
 }
 
 #[tokio::test]
