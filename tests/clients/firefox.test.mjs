@@ -14,6 +14,10 @@ const FRAMES_PER_SECOND_MIN = 8;
 const WATCHED_MS = 10_000;
 // Of a stream's packets: what a machine that does too much at once may drop in a socket.
 const LOST_SHARE_MAX = 0.005;
+const RECEIVED = 'media_datagrams_in_total';
+// What a person calls frozen. Browsers count from 150 ms on, and two of them with two encoders on a
+// busy machine hold a frame back for 200 to 300 ms in one run of two.
+const FROZEN_S = 1;
 
 const isRed = ([r, g, b]) => r > 120 && g < r - 60 && b < r - 60;
 
@@ -85,13 +89,13 @@ describe('Firefox', () => {
       const told = `${who.identity} receives ${other}'s ${source}`;
       const rate = (b.frames - a.frames) / seconds;
       console.log(`${told}: ${JSON.stringify({ ...b, seconds, rate })}`);
-      expect(packets, told).toBeGreaterThan(100);
+      // Chromium takes a steady tone for noise at times and then sends 2.5 packets a second.
+      expect(packets, told).toBeGreaterThan(source === 'camera' ? 100 : 20);
       // From the beginning, not only while it was watched.
       expect(b.lost, told).toBeLessThanOrEqual(b.packets * LOST_SHARE_MAX);
       if (source === 'camera') {
         expect(rate, told).toBeGreaterThanOrEqual(FRAMES_PER_SECOND_MIN);
-        // The first frames of a layer that was just chosen may come late.
-        expect(b.freezes, told).toBe(a.freezes);
+        expect(b.frozen - a.frozen, told).toBeLessThan(FROZEN_S);
       }
     });
   });
@@ -99,12 +103,16 @@ describe('Firefox', () => {
   it('alone is sent padded packets that leave as one, and decodes them all', async () => {
     // Without its own camera, all pictures go to Firefox.
     await fox.click('camera-button');
-    await until('li does not receive fox any more', async () => {
-      const before = await li.inbound('fox');
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-      return before?.frames === (await li.inbound('fox'))?.frames;
+    await until('the picture of fox is gone', async () =>
+      (await li.tile('fox').locator('video').count()) === 0,
+    );
+    // The counters are up to a second old, and must not tell of the time before.
+    const old = await counters(PAGE_URL);
+    const sent = await until('the counters are new', async () => {
+      const now = await counters(PAGE_URL);
+      return now.sum(RECEIVED) > old.sum(RECEIVED) && now;
     });
-    const [sent, seen] = [await counters(PAGE_URL), await fox.inbound('li')];
+    const seen = await fox.inbound('li');
     await until('padded packets were sent to Firefox', async () => {
       const now = await counters(PAGE_URL);
       const more = (name) => now.sum(name) - sent.sum(name);
@@ -115,7 +123,7 @@ describe('Firefox', () => {
     const now = await fox.inbound('li');
     expect(now.frames).toBeGreaterThan(seen.frames);
     expect(now.lost).toBeLessThanOrEqual(now.packets * LOST_SHARE_MAX);
-    expect(now.freezes).toBe(seen.freezes);
+    expect(now.frozen - seen.frozen).toBeLessThan(FROZEN_S);
   });
 
   it('logs no error', () => {

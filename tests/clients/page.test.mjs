@@ -229,7 +229,8 @@ describe('the page', () => {
           const { packets, lost } = await people()[who].inbound(other, source);
           const told = `${who} received ${packets} packets of ${other}'s ${source}, lost ${lost}`;
           console.log(told);
-          expect(packets, told).toBeGreaterThan(100);
+          // Chromium takes a steady tone for noise at times and then sends 2.5 packets a second.
+          expect(packets, told).toBeGreaterThan(source === 'camera' ? 100 : 20);
           expect(lost, told).toBeLessThanOrEqual(packets * LOST_SHARE_MAX);
         }
       }
