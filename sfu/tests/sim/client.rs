@@ -56,6 +56,18 @@ pub(crate) struct SimClient {
 }
 
 impl SimClient {
+    /// Its first picture is a keyframe and is there within a second: of joining where nothing is
+    /// lost, else of the end of the handshake, because one lost datagram of a handshake is sent
+    /// again after a second and no earlier (RFC 6347 section 4.2.4.1).
+    pub(crate) fn assert_soon_sees(&self, joined: Instant, loss_percent: u64) {
+        let first = self.sinks[0].shown.first().expect("a picture");
+        assert!(first.truth.is_keyframe);
+        let connected = self.connected_at.expect("who sees is connected");
+        let since = if loss_percent == 0 { joined } else { connected };
+        let wait = first.at - since;
+        assert!(wait < Duration::from_secs(1), "seen after {wait:?}");
+    }
+
     pub(crate) fn new(
         now: Instant,
         room: RoomId,
