@@ -1,6 +1,6 @@
 //! One UDP socket that reads and writes in batches, and several datagrams in one message.
 //!
-//! A batch is sent in the order in which the shard laid it out, receiver by receiver; [`super::runs`]
+//! A batch is sent in the order in which the shard laid it out, receiver by receiver; `runs`
 //! says which datagrams leave together. What the kernel has joined on the way in is taken apart
 //! again where it lies.
 

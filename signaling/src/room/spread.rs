@@ -2,7 +2,7 @@
 //!
 //! A room is opened on a worker when its first transport goes there, under the one epoch of its
 //! placement, and stays open there until it ends. Where a transport goes is decided once, by
-//! [`placement`](crate::placement); here it is remembered, and the commands are kept in order.
+//! [`placement`]; here it is remembered, and the commands are kept in order.
 
 use sfu::id::WorkerId;
 use sfu::shard::command::Command;
