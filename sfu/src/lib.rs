@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod congestion;
+pub mod delay;
 pub mod error;
 pub mod fuzz;
 pub mod handle;

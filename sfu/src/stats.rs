@@ -1,5 +1,6 @@
 //! What a shard counts: plain numbers, owned by one thread, copied out once a second as a value.
 
+use crate::delay::DelayHistogram;
 use crate::error::Reject;
 
 /// Everything a worker has counted since it started, and a few levels of the moment.
@@ -74,6 +75,8 @@ pub struct StatsSnapshot {
     pub events_lost: u64,
     /// Time spent working, in nanoseconds, of the worker's whole life.
     pub busy_ns: u64,
+    /// How long datagrams were inside before they left.
+    pub forwarding: DelayHistogram,
 }
 
 impl StatsSnapshot {

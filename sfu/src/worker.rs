@@ -24,6 +24,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Limits, SfuConfig};
+use crate::delay::DelayHistogram;
 use crate::error::Reject;
 use crate::id::{Epoch, RoomId, WorkerId};
 use crate::net::Wake;
@@ -42,6 +43,8 @@ const COMMANDS_PER_TURN_MAX: usize = 64;
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// Over what span the busy share is measured.
 const BUSY_SPAN: Duration = Duration::from_secs(1);
+/// A wait that ends sooner has not slept: what it reports may have arrived while we worked.
+const SLEPT_MIN: Duration = Duration::from_micros(5);
 /// Between 1900 and 1970 (RFC 5905 section 6).
 const NTP_UNIX_OFFSET_SECS: u64 = 2_208_988_800;
 
@@ -78,6 +81,8 @@ pub(crate) struct Worker {
     /// The rooms that were opened here, to know what a bug has cost.
     rooms: HashSet<RoomId>,
     counted: Counted,
+    /// What is read in this turn has not arrived before.
+    arrived: Instant,
     busy_since: Instant,
     busy: Duration,
 }
@@ -96,6 +101,7 @@ struct Counted {
     panics: u64,
     events_lost: u64,
     busy: Duration,
+    forwarding: DelayHistogram,
 }
 
 impl Worker {
@@ -119,6 +125,7 @@ impl Worker {
             backlog: VecDeque::new(),
             rooms: HashSet::new(),
             counted: Counted::default(),
+            arrived: now,
             busy_since: now,
             busy: Duration::ZERO,
         }
@@ -133,7 +140,9 @@ impl Worker {
             let ended = Instant::now();
             self.account(started, ended);
             ready = self.sleep(ended, left);
-            started = Instant::now();
+            let woken = Instant::now();
+            self.arrived = arrival(self.arrived, started, ended, woken, left.is_readable);
+            started = woken;
         }
         self.guarded(started, |worker| {
             worker.close_all(started);
@@ -229,6 +238,8 @@ impl Worker {
                 Output::Transmit(batch) => {
                     let sent = self.socket.send_batch(&batch);
                     self.counted.note(sent);
+                    let delay = self.arrived.elapsed();
+                    self.counted.forwarding.note(delay, sent.datagrams);
                     if !self.socket.is_segmenting() {
                         self.shard.stop_padding();
                     }
@@ -373,6 +384,25 @@ impl Counted {
         snapshot.panics = self.panics;
         snapshot.events_lost = self.events_lost;
         snapshot.busy_ns = u64::try_from(self.busy.as_nanos()).unwrap_or(u64::MAX);
+        snapshot.forwarding = self.forwarding;
+    }
+}
+
+/// The earliest time at which what the next turn reads can have arrived: when the worker woke up, if
+/// it had slept; else when the last turn had read all there was, which it had not if it left some.
+fn arrival(
+    before: Instant,
+    started: Instant,
+    ended: Instant,
+    woken: Instant,
+    is_some_left: bool,
+) -> Instant {
+    if is_some_left {
+        before
+    } else if woken - ended < SLEPT_MIN {
+        started
+    } else {
+        woken
     }
 }
 
@@ -408,6 +438,16 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
+
+    #[test]
+    fn what_waited_while_the_worker_was_busy_has_waited() {
+        let start = crate::testing::instant();
+        let at = |us| start + Duration::from_micros(us);
+        let asleep = arrival(at(0), at(100), at(150), at(900), false);
+        let awake = arrival(at(0), at(100), at(150), at(151), false);
+        let behind = arrival(at(0), at(100), at(150), at(151), true);
+        assert_eq!([asleep, awake, behind], [at(900), at(100), at(0)]);
+    }
 
     struct Bench {
         worker: Worker,

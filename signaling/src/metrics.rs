@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sfu::delay::DelayHistogram;
 use sfu::error::Reject;
 use sfu::id::WorkerId;
 use sfu::stats::StatsSnapshot;
@@ -134,7 +135,7 @@ impl Metrics {
 /// How a number of a [`StatsSnapshot`] is called, what it is, and its value.
 type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
-/// Every number of a snapshot but the drops and the time; a test counts them.
+/// Every number of a snapshot but the drops, the time and the delays; a test counts them.
 #[rustfmt::skip]
 fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 32] {
     [
@@ -201,6 +202,7 @@ impl Page {
         for (worker, snapshot) in workers {
             busy.seconds(&format!("{{worker=\"{}\"}}", worker.0), snapshot.busy_ns);
         }
+        self.delays(workers);
         let mut drops = self.family(
             "media_rejected_total",
             "counter",
@@ -211,6 +213,15 @@ impl Page {
                 let labels = format!("{{worker=\"{}\",reason=\"{}\"}}", worker.0, reason.label());
                 drops.value(&labels, snapshot.rejected(*reason));
             }
+        }
+    }
+
+    fn delays(&mut self, workers: &BTreeMap<WorkerId, StatsSnapshot>) {
+        let name = "media_forwarding_delay_seconds";
+        let help = "From when a datagram could be read to when what it caused was sent.";
+        let mut family = self.family(name, "histogram", help);
+        for (worker, snapshot) in workers {
+            family.histogram(worker.0, &snapshot.forwarding);
         }
     }
 }
@@ -225,6 +236,20 @@ impl Family<'_> {
         let _ = writeln!(self.out, "consilium_{}{labels} {value}", self.name);
     }
 
+    fn histogram(&mut self, worker: u16, delays: &DelayHistogram) {
+        let (out, name) = (&mut *self.out, self.name);
+        for (edge, count) in delays.cumulative() {
+            let edge = edge.map_or("+Inf".to_owned(), |us| (f64::from(us) / 1e6).to_string());
+            let labels = format!("{{worker=\"{worker}\",le=\"{edge}\"}}");
+            let _ = writeln!(out, "consilium_{name}_bucket{labels} {count}");
+        }
+        let count = delays.cumulative().last().map_or(0, |(_, all)| all);
+        let sum = delays.total_ns() as f64 / 1e9;
+        let labels = format!("{{worker=\"{worker}\"}}");
+        let _ = writeln!(out, "consilium_{name}_sum{labels} {sum:.6}");
+        let _ = writeln!(out, "consilium_{name}_count{labels} {count}");
+    }
+
     fn seconds(&mut self, labels: &str, nanoseconds: u64) {
         let seconds = nanoseconds as f64 / 1e9;
         let _ = writeln!(self.out, "consilium_{}{labels} {seconds:.3}", self.name);
@@ -233,6 +258,8 @@ impl Family<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -241,6 +268,7 @@ mod tests {
         let mut snapshot = StatsSnapshot::default();
         snapshot.reject(Reject::SrtpReplay);
         snapshot.busy_ns = 1_500_000_000;
+        snapshot.forwarding.note(Duration::from_micros(250), 4);
         metrics.keep(WorkerId(1), snapshot);
         metrics.keep(WorkerId(0), StatsSnapshot::default());
         metrics.count(Count::Sessions);
@@ -258,6 +286,11 @@ mod tests {
             "consilium_sessions_total 1\n",
             "consilium_rooms 1\n",
             "consilium_connections 3\n",
+            "consilium_media_forwarding_delay_seconds_bucket{worker=\"1\",le=\"0.0002\"} 0\n",
+            "consilium_media_forwarding_delay_seconds_bucket{worker=\"1\",le=\"0.00025\"} 4\n",
+            "consilium_media_forwarding_delay_seconds_bucket{worker=\"1\",le=\"+Inf\"} 4\n",
+            "consilium_media_forwarding_delay_seconds_sum{worker=\"1\"} 0.001000\n",
+            "consilium_media_forwarding_delay_seconds_count{worker=\"0\"} 0\n",
         ] {
             assert!(page.contains(line), "{line}");
         }
@@ -267,8 +300,9 @@ mod tests {
     fn no_number_of_a_snapshot_is_left_out() {
         let snapshot = StatsSnapshot::default();
         let fields = format!("{snapshot:?}").matches(": ").count();
-        // The drops and the time are shown with a label and a unit of their own.
-        assert_eq!(media_numbers(&snapshot).len() + 2, fields);
+        let of_delays = format!("{:?}", snapshot.forwarding).matches(": ").count();
+        // The drops, the time and the delays are shown with labels and units of their own.
+        assert_eq!(media_numbers(&snapshot).len() + 3, fields - of_delays);
     }
 
     #[test]
