@@ -128,6 +128,18 @@ pub struct Limits {
     /// of every second.
     #[serde(with = "millis")]
     pub relay_silence_max: Duration,
+    /// Memory in which packets wait for the writer of one recording: a consult of eight waits in it
+    /// for 20 s. Beyond it they are dropped, and the recording tells so.
+    pub tap_recording_bytes_max: usize,
+    /// Memory in which packets wait for all writers together.
+    pub tap_bytes_max: usize,
+    /// What is handed to a writer at a time: 200 packets, so that a ring of few places is enough,
+    /// and small enough for a second-level cache.
+    pub tap_arena_bytes: usize,
+    /// A recorded picture that has begun with a keyframe is asked for another one after so long:
+    /// whoever searches in the recording has to decode so much. It costs 5 % of the bit rate.
+    #[serde(with = "millis")]
+    pub tap_keyframe_interval: Duration,
     /// Commands waiting for a worker.
     pub commands_queued_max: usize,
     /// Events waiting for the control plane.
@@ -164,6 +176,10 @@ impl Default for Limits {
             relays_max: 4_096,
             relay_frames_max: 1_024,
             relay_silence_max: Duration::from_secs(5),
+            tap_recording_bytes_max: 32 << 20,
+            tap_bytes_max: 512 << 20,
+            tap_arena_bytes: 256 * 1024,
+            tap_keyframe_interval: Duration::from_secs(10),
             commands_queued_max: 16_384,
             events_queued_max: 65_536,
         }

@@ -12,10 +12,12 @@ use slab::Slab;
 use crate::config::Limits;
 use crate::error::CommandError;
 use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId};
+use crate::media::LayerWish;
 use crate::publication::Publication;
 use crate::relay::{Mirror, Relayed};
-use crate::shard::StableHash;
+use crate::shard::{RoomTap, StableHash};
 use crate::subscription::Subscription;
+use crate::tap::Tapped;
 
 /// A set of transports that may subscribe to each other.
 pub struct Room {
@@ -27,6 +29,8 @@ pub struct Room {
     pub members: Vec<usize>,
     /// What is published in it, by place.
     pub publications: Vec<usize>,
+    /// Where what is published goes for the archive.
+    pub(crate) tap: Option<Box<RoomTap>>,
 }
 
 /// A publication and how it is wired.
@@ -41,6 +45,10 @@ pub struct Published {
     pub subscriptions: Vec<usize>,
     /// The workers that mirror it.
     pub relays: Vec<Relayed>,
+    /// What of it is recorded.
+    pub(crate) tapped: Tapped,
+    /// The layer that is to be recorded; `None` for what the tap says.
+    pub(crate) tap_wish: Option<LayerWish>,
 }
 
 /// Where the packets of a publication come from.
@@ -105,6 +113,7 @@ impl Rooms {
             epoch,
             members: Vec::new(),
             publications: Vec::new(),
+            tap: None,
         });
         self.by_id.insert(id, place);
         Ok(place)
@@ -131,6 +140,7 @@ impl Rooms {
     pub fn close(&mut self, place: usize) {
         let room = self.rooms.remove(place);
         debug_assert!(room.members.is_empty() && room.publications.is_empty());
+        debug_assert!(room.tap.is_none());
         self.by_id.remove(&room.id);
     }
 
@@ -176,6 +186,13 @@ impl Rooms {
             .ok_or(CommandError::UnknownPublication(id))
     }
 
+    /// A publication and the tap of its room.
+    pub(crate) fn with_tap(&mut self, place: usize) -> (&mut Published, Option<&mut RoomTap>) {
+        let published = &mut self.publications[place];
+        let tap = self.rooms[published.room].tap.as_deref_mut();
+        (published, tap)
+    }
+
     /// The place of a publication whose room has been checked otherwise.
     pub fn publication_anywhere(&self, id: PublicationId) -> Option<usize> {
         self.publication_by_id.get(&id).copied()
@@ -209,6 +226,8 @@ impl Rooms {
             origin,
             subscriptions: Vec::new(),
             relays: Vec::new(),
+            tapped: Tapped::Not,
+            tap_wish: None,
         });
         self.publication_by_id.insert(id, place);
         self.rooms[room].publications.push(place);

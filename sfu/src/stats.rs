@@ -57,6 +57,12 @@ pub struct StatsSnapshot {
     pub relay_frames_dropped: u64,
     /// Frames of other workers that nobody waits for any more.
     pub relay_frames_useless: u64,
+    /// Packets given to taps.
+    pub tap_packets: u64,
+    /// Packets that taps had no room for; their recordings tell so.
+    pub tap_packets_dropped: u64,
+    /// Packets of participants who may not be recorded, in rooms that are.
+    pub tap_packets_held_back: u64,
     /// Rooms now.
     pub rooms: u64,
     /// Transports now.
@@ -67,6 +73,8 @@ pub struct StatsSnapshot {
     pub relays: u64,
     /// Subscriptions now.
     pub subscriptions: u64,
+    /// Taps attached now.
+    pub taps: u64,
     /// Slabs in use now.
     pub slabs_used: u64,
     /// Bugs of ours that ended all rooms of the worker.

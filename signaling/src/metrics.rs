@@ -137,7 +137,7 @@ type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
 /// Every number of a snapshot but the drops, the time and the delays; a test counts them.
 #[rustfmt::skip]
-fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 32] {
+fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 36] {
     [
         ("media_datagrams_in_total", "counter", "Datagrams read.", s.datagrams_in),
         ("media_bytes_in_total", "counter", "Bytes read.", s.bytes_in),
@@ -163,6 +163,10 @@ fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 32] {
         ("media_relay_frames_dropped_total", "counter", "Frames for other workers dropped at a full queue.", s.relay_frames_dropped),
         ("media_relay_frames_useless_total", "counter", "Frames of other workers that nobody waits for any more.", s.relay_frames_useless),
         ("media_relays", "gauge", "Publications of other workers mirrored now.", s.relays),
+        ("media_tap_packets_total", "counter", "Packets given to the recorder.", s.tap_packets),
+        ("media_tap_packets_dropped_total", "counter", "Packets that the recorder was too slow for.", s.tap_packets_dropped),
+        ("media_tap_packets_held_back_total", "counter", "Packets of those who may not be recorded, in rooms that are.", s.tap_packets_held_back),
+        ("media_taps", "gauge", "Parts of rooms that are recorded now.", s.taps),
         ("media_segmenting", "gauge", "1 while several datagrams leave as one message.", s.is_segmenting),
         ("media_rooms", "gauge", "Rooms now.", s.rooms),
         ("media_transports", "gauge", "Transports now.", s.transports),

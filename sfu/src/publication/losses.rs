@@ -37,6 +37,7 @@ struct Loss {
 #[derive(Debug)]
 pub struct Losses {
     pending: Vec<Loss>,
+    given_up: u64,
 }
 
 impl Losses {
@@ -44,6 +45,7 @@ impl Losses {
     pub fn new() -> Self {
         Self {
             pending: Vec::with_capacity(LOSSES_MAX),
+            given_up: 0,
         }
     }
 
@@ -52,6 +54,7 @@ impl Losses {
     pub fn skipped(&mut self, now: Instant, highest: SeqNo, seq: SeqNo) -> bool {
         let count = (seq.0 - highest.0).saturating_sub(1) as usize;
         if self.pending.len() + count > LOSSES_MAX {
+            self.given_up += (self.pending.len() + count) as u64;
             self.pending.clear();
             return false;
         }
@@ -84,8 +87,10 @@ impl Losses {
 
     /// Calls `ask` with every number that is to be asked for now, ascending.
     pub fn take_due(&mut self, now: Instant, round_trip: Duration, mut ask: impl FnMut(SeqNo)) {
+        let given_up = &mut self.given_up;
         self.pending.retain_mut(|loss| {
             if now.saturating_duration_since(loss.noticed) > AGE_MAX {
+                *given_up += 1;
                 return false;
             }
             if loss.due > now {
@@ -97,8 +102,15 @@ impl Losses {
             // Growing by half a round trip: the answer may itself wait in a queue.
             let patience = (round_trip + round_trip * loss.tries / 2).max(REPEAT_MIN);
             loss.due = now + patience;
-            loss.tries < TRIES_MAX
+            let is_last = loss.tries >= TRIES_MAX;
+            *given_up += u64::from(is_last);
+            !is_last
         });
+    }
+
+    /// How many packets were not pursued any further: all but a few of them never came.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// Forgets all: the numbering starts anew.

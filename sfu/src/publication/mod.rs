@@ -17,7 +17,7 @@ use arrayvec::ArrayVec;
 use self::layer::{Layer, Receipt};
 use crate::config::Limits;
 use crate::id::PublicationId;
-use crate::media::{Codec, CodecParams, MediaKind, Mid, PublicationParams, Rid};
+use crate::media::{Codec, CodecParams, LayerParams, MediaKind, Mid, PublicationParams, Rid};
 use crate::slab::SlabPool;
 use crate::speaker::VoiceMeter;
 use crate::subscription::selector::LayerView;
@@ -158,6 +158,21 @@ impl Publication {
         }
     }
 
+    /// What was agreed about it, and the sources that have become known.
+    pub fn params(&self) -> PublicationParams {
+        let layer = |layer: &Layer| LayerParams {
+            ssrc: layer.source(),
+            rtx_ssrc: layer.repair_source(),
+            ..layer.params().clone()
+        };
+        PublicationParams {
+            kind: self.kind,
+            mid: self.mid,
+            codecs: self.codecs.clone(),
+            layers: self.layers.iter().map(layer).collect(),
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> PublicationId {
         self.id
@@ -212,7 +227,6 @@ impl Publication {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::LayerParams;
     use crate::unit::Bitrate;
 
     fn layer(rid: Option<&str>) -> LayerParams {

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId, WorkerId};
 use crate::media::{LayerWish, PublicationParams, SubscriptionParams};
+use crate::tap::{PictureSize, Tap};
 use crate::transport::params::{ExtensionIds, IceCredentials, SctpParams, TransportParams};
 
 /// A command with the room it belongs to and the epoch of that room's placement.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Directive {
     /// The room; every other id in the command lives in it.
     pub room: RoomId,
@@ -21,7 +22,7 @@ pub struct Directive {
 }
 
 /// One wish of the control plane.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Command {
     /// Makes an empty room.
     OpenRoom,
@@ -120,6 +121,34 @@ pub enum Command {
     Unsubscribe {
         /// Which one.
         subscription: SubscriptionId,
+    },
+    /// Begins to record what is published in the room by transports that are on this worker. A room
+    /// that is spread over several needs a tap on each. Replaces the tap that was there, which
+    /// ends. What is recorded begins with keyframes, which are asked for.
+    AttachTap {
+        /// Where packets go. Its reader is the recorder's.
+        tap: Box<Tap>,
+        /// The largest layer that is recorded where `SetTapWish` does not say otherwise;
+        /// [`PICTURE_MAX`](crate::tap::PICTURE_MAX) is a good one.
+        picture_max: PictureSize,
+    },
+    /// Ends the recording here. Its reader is told all that came before.
+    DetachTap,
+    /// Whether what a transport publishes may be recorded: not before this has said so. With a tap
+    /// or without one, it counts from the next packet on. Opening asks for keyframes.
+    SetTapGate {
+        /// Whose publications.
+        transport: TransportId,
+        /// They may be recorded; or not any more.
+        is_open: bool,
+    },
+    /// Which layer of a publication is recorded, as a subscriber would wish: `Best` for a screen
+    /// whose text shall be read, `Paused` for none.
+    SetTapWish {
+        /// Which one.
+        publication: PublicationId,
+        /// The wish; `None` for the largest layer within the tap's bound.
+        wish: Option<LayerWish>,
     },
     /// Sends one message over a data channel. What does not fit the bounded send queue is refused
     /// for `Reliable` and dropped, counted, for `Lossy`.

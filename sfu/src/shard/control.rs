@@ -20,6 +20,7 @@ use crate::relay::Frame;
 use crate::room::Origin;
 use crate::speaker;
 use crate::subscription::Subscription;
+use crate::tap::EndReason;
 use crate::transport::Transport;
 use crate::transport::params::TransportParams;
 use crate::unit::Ssrc;
@@ -81,11 +82,11 @@ impl Shard {
                 params,
             } => self.publish(now, room, transport, publication, *params)?,
             Command::SetMuted { publication, muted } => {
-                self.set_muted(room, publication, muted)?;
+                self.set_muted(now, room, publication, muted)?;
             }
             Command::Unpublish { publication } => {
                 let place = self.router.rooms.own_publication(room, publication)?;
-                self.unpublish(place);
+                self.unpublish(now, place);
             }
             Command::OpenRelay {
                 publication,
@@ -103,6 +104,17 @@ impl Shard {
             Command::Unsubscribe { subscription } => {
                 let place = self.router.rooms.subscription(room, subscription)?;
                 self.unsubscribe(place);
+            }
+            Command::AttachTap { tap, picture_max } => {
+                self.attach_tap(now, room, tap, picture_max);
+            }
+            Command::DetachTap => self.router.detach_tap(now, room),
+            Command::SetTapGate { transport, is_open } => {
+                let peer = self.peer_in(room, transport)?;
+                self.set_tap_gate(now, peer, is_open);
+            }
+            Command::SetTapWish { publication, wish } => {
+                self.set_tap_wish(now, room, publication, wish)?;
             }
             Command::SendData {
                 transport,
@@ -134,8 +146,9 @@ impl Shard {
             self.remove_peer(now, peer);
         }
         while let Some(&mirror) = self.router.rooms.room(room).publications.last() {
-            self.unpublish(mirror);
+            self.unpublish(now, mirror);
         }
+        self.router.detach_tap(now, room);
         self.timers.remove(TimerKey::Room(room));
         self.router.rooms.close(room);
     }
@@ -174,7 +187,7 @@ impl Shard {
     /// Says goodbye and forgets a peer with all that it publishes and is sent.
     pub(super) fn remove_peer(&mut self, now: Instant, place: usize) {
         while let Some(&publication) = self.router.peers[place].media.publications.last() {
-            self.unpublish(publication);
+            self.unpublish(now, publication);
         }
         self.router.peers[place].media.is_leaving = true;
         self.router.peers[place].transport.close(now);
@@ -255,11 +268,13 @@ impl Shard {
                 }
             }
         }
+        self.router.start_track(now, place);
         Ok(())
     }
 
     fn set_muted(
         &mut self,
+        now: Instant,
         room: usize,
         id: PublicationId,
         muted: bool,
@@ -275,16 +290,19 @@ impl Shard {
             self.router
                 .tell_speakers(room, silent.into_iter().collect());
             self.router.interrupt(place, None);
+            self.router.interrupt_recorded(now, place, None);
             self.router.tell_state(place, None);
         } else {
             self.router.refresh(place);
+            self.router.choose_recorded(now, place);
         }
         Ok(())
     }
 
     /// Forgets a publication, or the mirror of one, with its subscriptions, and tells those workers
     /// that it concerns.
-    pub(super) fn unpublish(&mut self, place: usize) {
+    pub(super) fn unpublish(&mut self, now: Instant, place: usize) {
+        self.router.end_track(now, place, EndReason::Unpublished);
         while let Some(&subscription) = self.router.rooms.publications[place].subscriptions.last() {
             self.unsubscribe(subscription);
         }

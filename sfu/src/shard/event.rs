@@ -68,6 +68,13 @@ pub enum EventKind {
         /// The message.
         payload: Bytes,
     },
+    /// The recorder does not keep up: packets of the room are missing from the recording from now
+    /// on. Said once, until `TapResumed`.
+    TapOverflowed,
+    /// What was dropped has been told to the recorder, and recording goes on with keyframes.
+    TapResumed,
+    /// Nobody reads the tap of the room any more. It has been detached.
+    TapLost,
     /// The room and everything in it is gone because of a bug of ours, which was caught. The
     /// control plane may place it anew.
     RoomLost,

@@ -91,7 +91,7 @@ impl Shard {
             Frame::End { to } => {
                 let place = router.mirrored(from, to)?;
                 if router.note_end(place) {
-                    self.unpublish(place);
+                    self.unpublish(now, place);
                 }
             }
             Frame::Open {
@@ -174,7 +174,7 @@ impl Shard {
         };
         mirror.is_touched = false;
         if subscriptions.is_empty() && now >= mirror.keep_until {
-            self.unpublish(place);
+            self.unpublish(now, place);
             return;
         }
         self.router.tell_owner(now, place);

@@ -17,6 +17,7 @@ mod mirror;
 pub mod output;
 pub(crate) mod padding;
 mod peer;
+mod recording;
 mod reports;
 mod router;
 mod timers;
@@ -34,6 +35,7 @@ use self::event::{Event, EventKind};
 pub(crate) use self::hash::StableHash;
 pub use self::output::{Batch, Datagram, Output};
 use self::padding::Leaving;
+pub(crate) use self::recording::RoomTap;
 use self::reports::Moment;
 use self::router::Router;
 use self::timers::{TimerKey, Timers};
@@ -156,6 +158,10 @@ impl Shard {
                     self.router.close_speaker_window(place);
                     let next = now + speaker::INTERVAL;
                     self.timers.set(key, Some(next));
+                }
+                TimerKey::Taps => {
+                    let next = self.serve_taps(now);
+                    self.timers.set(key, next);
                 }
                 TimerKey::Mirror(place) => self.router.touch_mirror(place),
                 TimerKey::Stats => {

@@ -74,6 +74,8 @@ pub(super) struct PeerMedia {
     /// Our wall clock minus the peer's, in units of [`NtpTime`]; the same for all it publishes,
     /// which is what keeps lips and voice together.
     pub(super) clock_offset: Option<i64>,
+    /// What it publishes may go to the archive.
+    pub(super) may_be_recorded: bool,
     /// It is being removed: that its transport ends is no news.
     pub(super) is_leaving: bool,
     /// Once a second: receiver and sender reports.
@@ -162,6 +164,7 @@ impl PeerMedia {
             local,
             round_trip: ROUND_TRIP,
             clock_offset: None,
+            may_be_recorded: false,
             is_leaving: false,
             report_at: now,
         }

@@ -82,6 +82,7 @@ impl Router {
             .layer_mut(source.rank)
             .handle_sender_report(moment.now, report.ntp, report.rtp);
         self.tell_clock(source.publication, source.rank, None);
+        self.record_report(moment.now, source, report.ntp, report.rtp);
     }
 
     /// How a subscriber fares; tells the round trip.

@@ -49,6 +49,8 @@ pub(super) struct Router {
     pub(super) mirrors: usize,
     /// Places of mirrors that have something to say.
     pub(super) touched_mirrors: Vec<usize>,
+    /// Places of rooms that have a tap.
+    pub(super) tapped_rooms: Vec<usize>,
 }
 
 impl Router {
@@ -64,6 +66,7 @@ impl Router {
             outbox: Outbox::default(),
             mirrors: 0,
             touched_mirrors: Vec::new(),
+            tapped_rooms: Vec::new(),
             limits,
         }
     }
@@ -165,17 +168,18 @@ impl Router {
             is_repair,
         };
         peer.media.sources.insert(header.ssrc, source);
-        self.bind(source, header.ssrc);
+        self.bind(now, source, header.ssrc);
         Ok(source)
     }
 
-    fn bind(&mut self, source: Source, ssrc: Ssrc) {
+    fn bind(&mut self, now: Instant, source: Source, ssrc: Ssrc) {
         let published = &mut self.rooms.publications[source.publication];
         let layer = published.publication.layer_mut(source.rank);
         if source.is_repair {
             layer.bind_repair(ssrc);
         } else if layer.bind(ssrc, &mut self.pool) {
             self.interrupt(source.publication, Some(source.rank));
+            self.interrupt_recorded(now, source.publication, Some(source.rank));
         }
     }
 
@@ -216,6 +220,7 @@ impl Router {
         let (starts_keyframe, picture) = inspect(publication.codec(codec), payload)?;
         Ok(Incoming {
             arrival,
+            header: &plain[..header.len],
             payload,
             info: PacketInfo {
                 seq,
@@ -281,7 +286,9 @@ impl Router {
         }
         if has_changed {
             self.refresh(source.publication);
+            self.choose_recorded(now, source.publication);
         }
+        self.record(now, source, packet);
         self.forward_to_mirrors(source, packet.info.seq);
         self.forward(now, source, packet.info.seq);
         Ok(())
@@ -453,10 +460,13 @@ pub(super) fn speaker(publication: &Publication, voice: Voice) -> Speaker {
 }
 
 /// A packet that has been read but not yet judged.
-struct Incoming<'a> {
-    arrival: Arrival,
-    info: PacketInfo,
-    payload: &'a [u8],
+pub(super) struct Incoming<'a> {
+    pub(super) arrival: Arrival,
+    pub(super) info: PacketInfo,
+    /// With its contributors and extensions, as it came.
+    pub(super) header: &'a [u8],
+    /// Without padding, unwrapped.
+    pub(super) payload: &'a [u8],
 }
 
 /// Whether decoding may begin with a payload, and how its picture is numbered.

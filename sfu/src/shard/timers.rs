@@ -19,6 +19,8 @@ pub(super) enum TimerKey {
     Room(usize),
     /// The mirror of a publication, by its place.
     Mirror(usize),
+    /// All taps.
+    Taps,
     /// The counters.
     Stats,
 }

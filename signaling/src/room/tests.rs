@@ -1,5 +1,6 @@
 //! A room told what happens to it, and what it says: no sockets, no clock, no media.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,9 +34,9 @@ use crate::wire::proto::{
 struct Scene {
     room: Room,
     now: Instant,
-    commands: Vec<Command>,
+    commands: Vec<Rc<Command>>,
     /// The same and all before, with the worker that each is for.
-    told: Vec<(WorkerId, Command)>,
+    told: Vec<(WorkerId, Rc<Command>)>,
 }
 
 /// A client as the room sees it.
@@ -190,14 +191,19 @@ impl Scene {
 
     fn collect(&mut self) {
         for (worker, command) in self.room.take_commands() {
-            self.told.push((worker, command.clone()));
+            let command = Rc::new(command);
+            self.told.push((worker, Rc::clone(&command)));
             self.commands.push(command);
         }
     }
 
     /// Commands since the last time that were picked.
     fn commanded<T>(&mut self, pick: impl Fn(&Command) -> Option<T>) -> Vec<T> {
-        let picked = self.commands.iter().filter_map(pick).collect();
+        let picked = self
+            .commands
+            .iter()
+            .filter_map(|command| pick(command))
+            .collect();
         self.commands.clear();
         picked
     }
@@ -943,7 +949,7 @@ fn red_is_preferred_for_sound() {
 fn told(scene: &Scene, worker: u16) -> Vec<&'static str> {
     let commands = scene.told.iter().filter(|(to, _)| to.0 == worker);
     commands
-        .map(|(_, command)| match command {
+        .map(|(_, command)| match &**command {
             Command::OpenRoom => "open",
             Command::AddTransport { .. } => "transport",
             Command::RemoveTransport { .. } => "remove",
@@ -979,11 +985,11 @@ fn a_room_on_two_workers_tells_each_its_part() {
     scene.offer(&mut li);
     assert_eq!(told(&scene, 0), ["open", "transport", "publish"]);
     assert_eq!(told(&scene, 1), ["open", "transport", "relay", "subscribe"]);
-    let agreed = scene.told.iter().find_map(|(_, command)| match command {
+    let agreed = scene.told.iter().find_map(|(_, command)| match &**command {
         Command::Publish { params, .. } => Some(params.clone()),
         _ => None,
     });
-    let relay = scene.told.iter().find_map(|(_, command)| match command {
+    let relay = scene.told.iter().find_map(|(_, command)| match &**command {
         Command::OpenRelay {
             owner,
             publisher,
