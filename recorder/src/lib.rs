@@ -1,5 +1,18 @@
 //! The sealed archive: what a recording is on disk and how it is written, verified and replayed.
 //!
-//! Recordings will be encrypted while they are written, in one append-only journal per recording,
-//! so that no plaintext ever reaches a disk. This crate owns packets, frames, files and keys; it
-//! deliberately knows no HTTP and no rooms beyond an id. Nothing is recorded yet.
+//! Recordings are encrypted while they are written, in one append-only journal per recording, so
+//! that no plaintext ever reaches a disk. `docs/archive-format.md` draws every byte. This crate owns
+//! packets, frames, files and keys; it deliberately knows no HTTP, no async runtime and no rooms
+//! beyond an id. Calls into it block; whoever has a runtime calls from a thread of its own.
+
+pub mod age;
+pub mod config;
+pub mod contents;
+pub mod digest;
+pub mod folder;
+pub mod header;
+pub mod id;
+pub mod journal;
+pub mod keys;
+pub mod sign;
+pub mod wall;

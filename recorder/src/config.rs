@@ -1,0 +1,104 @@
+//! What the archive can be told, and every bound that it keeps.
+//!
+//! Each value has its reason beside it. Unknown keys are errors. The file, the environment and the
+//! flags are read by the binary, not here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::age::Recipient;
+
+/// Everything that the archive is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchiveConfig {
+    /// Below it lie `recordings/`, `release/`, `log/` and `audit/`.
+    pub data: PathBuf,
+    /// Where keys are.
+    pub keys: KeysConfig,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+impl Default for ArchiveConfig {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            keys: KeysConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Where keys are and who the officers are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysConfig {
+    /// The installation's signing key (PEM); made at the first start.
+    pub node: PathBuf,
+    /// The release service's identity (age); made at the first start.
+    pub release: PathBuf,
+    /// The officers to whom recordings are sealed. Without one, nothing is recorded.
+    pub compliance: Vec<Recipient>,
+    /// How many officers must open a recording together.
+    pub threshold: u8,
+    /// Somebody who can open every recording alone. Such recordings cannot be shredded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Recipient>,
+}
+
+impl Default for KeysConfig {
+    fn default() -> Self {
+        Self {
+            node: PathBuf::from("data/keys/node.pem"),
+            release: PathBuf::from("data/keys/release.txt"),
+            compliance: Vec::new(),
+            threshold: 1,
+            break_glass: None,
+        }
+    }
+}
+
+/// The bounds of the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// A segment covers at most so many seconds: what an intruder who takes the open segment's key
+    /// out of memory can read.
+    pub segment_seconds_max: u32,
+    /// And so many bytes: what is preallocated ahead.
+    pub segment_bytes_max: u64,
+    /// What a killed server may lose.
+    pub flush_millis: u32,
+    /// Events that wait for the writer; more become a gap.
+    pub events_max: usize,
+    /// Bytes of one event: a chat message is far smaller.
+    pub event_bytes_max: usize,
+    /// New recordings are refused when less of the volume than this share is free, in percent.
+    pub free_percent_min: u8,
+    /// A writer that has not acknowledged for so long counts as interrupted.
+    pub stall_millis: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            segment_seconds_max: 60,
+            segment_bytes_max: 64 * 1024 * 1024,
+            flush_millis: 1000,
+            events_max: 4096,
+            event_bytes_max: 64 * 1024,
+            free_percent_min: 5,
+            stall_millis: 3000,
+        }
+    }
+}
+
+impl Limits {
+    /// How often the journal is made durable.
+    pub fn flush_interval(&self) -> Duration {
+        Duration::from_millis(u64::from(self.flush_millis))
+    }
+}
