@@ -50,6 +50,8 @@ pub(crate) struct SimClient {
     pub(crate) clock_skew: u64,
     /// The last datagrams that it sent, for those who replay them.
     pub(crate) recent: VecDeque<Vec<u8>>,
+    /// Every packet of media as it was before SRTP, for those who compare.
+    pub(crate) sent: Option<Vec<Vec<u8>>>,
     transport_cc: u16,
     next_tick: Instant,
     next_report: Instant,
@@ -96,6 +98,7 @@ impl SimClient {
             is_closed: false,
             clock_skew: number << 40,
             recent: VecDeque::new(),
+            sent: None,
             transport_cc: 65_500,
             next_tick: now,
             next_report: now + REPORT_INTERVAL,
@@ -130,6 +133,9 @@ impl SimClient {
             if source.next <= now {
                 for packet in source.capture(start, now, &mut self.transport_cc) {
                     self.peer.send_rtp(&packet);
+                    if let Some(sent) = &mut self.sent {
+                        sent.push(packet);
+                    }
                 }
             }
         }

@@ -148,6 +148,11 @@ impl Encoding {
         self.wants_keyframe = true;
     }
 
+    /// What was sent can no longer be sent again.
+    pub(crate) fn forget_sent(&mut self) {
+        self.sent.clear();
+    }
+
     /// The media clock at a time of the simulation.
     pub(crate) fn timestamp(&self, since: Duration, rate: u32) -> u32 {
         let ticks = since.as_micros() * u128::from(rate) / 1_000_000;
