@@ -5,7 +5,10 @@
 //! packets, frames, files and keys; it deliberately knows no HTTP, no async runtime and no rooms
 //! beyond an id. Calls into it block; whoever has a runtime calls from a thread of its own.
 
+pub mod access;
 pub mod age;
+pub mod archive;
+pub mod catalogue;
 pub mod config;
 pub mod contents;
 pub mod digest;
@@ -15,7 +18,11 @@ pub mod header;
 pub mod id;
 pub mod journal;
 pub mod keys;
+pub mod release;
+pub mod replay;
+pub mod retention;
 pub mod sign;
 pub mod source;
+pub mod store;
 pub mod tlog;
 pub mod wall;
