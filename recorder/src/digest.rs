@@ -1,6 +1,7 @@
 //! SHA-256 digests: of files, of chunks, of everything before.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -27,13 +28,46 @@ impl Digest {
 
     /// The digest of all `parts`, one after the other.
     pub fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut context = Context::new(&SHA256);
+        let mut hasher = Hasher::default();
         for part in parts {
-            context.update(part);
+            hasher.update(part);
         }
+        hasher.finish()
+    }
+
+    /// The digest of everything that `from` gives.
+    pub fn of_reader(mut from: impl Read) -> io::Result<Self> {
+        let mut hasher = Hasher::default();
+        let mut block = vec![0; 256 * 1024];
+        loop {
+            match from.read(&mut block)? {
+                0 => return Ok(hasher.finish()),
+                count => hasher.update(&block[..count]),
+            }
+        }
+    }
+}
+
+/// Digests what comes piece by piece.
+pub struct Hasher(Context);
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl Hasher {
+    /// Takes in the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> Digest {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(context.finish().as_ref());
-        Self(bytes)
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        Digest(bytes)
     }
 }
 

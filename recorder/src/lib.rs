@@ -8,6 +8,7 @@
 pub mod access;
 pub mod age;
 pub mod archive;
+pub mod audit;
 pub mod catalogue;
 pub mod config;
 pub mod contents;

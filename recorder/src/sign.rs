@@ -148,9 +148,9 @@ impl Kind {
         }
     }
 
-    fn message(self, file: &[u8]) -> Vec<u8> {
+    fn message(self, digest: Digest) -> Vec<u8> {
         let mut message = format!("consilium/{}/1\n", self.word()).into_bytes();
-        message.extend_from_slice(&Digest::of(file).0);
+        message.extend_from_slice(&digest.0);
         message
     }
 }
@@ -168,19 +168,29 @@ pub enum SigError {
 
 /// The bytes of the `.sig` file beside `file`.
 pub fn sig_file(kind: Kind, file: &[u8], key: &SigningKey) -> [u8; SIG_FILE_LEN] {
+    sig_digest(kind, Digest::of(file), key)
+}
+
+/// The bytes of the `.sig` file beside a file with this digest.
+pub fn sig_digest(kind: Kind, digest: Digest, key: &SigningKey) -> [u8; SIG_FILE_LEN] {
     let mut bytes = [0; SIG_FILE_LEN];
     bytes[..32].copy_from_slice(&key.public().0);
-    bytes[32..].copy_from_slice(&key.sign(&kind.message(file)).0);
+    bytes[32..].copy_from_slice(&key.sign(&kind.message(digest)).0);
     bytes
 }
 
 /// Which key signed `file`, if one did.
 pub fn check_sig_file(kind: Kind, file: &[u8], sig: &[u8]) -> Result<PublicKey, SigError> {
+    check_sig_digest(kind, Digest::of(file), sig)
+}
+
+/// Which key signed the file with this digest, if one did.
+pub fn check_sig_digest(kind: Kind, digest: Digest, sig: &[u8]) -> Result<PublicKey, SigError> {
     let sig: &[u8; SIG_FILE_LEN] = sig.try_into().map_err(|_| SigError::Length)?;
     let (key, signature) = sig.split_at(32);
     let key = PublicKey(key.try_into().expect("was split at 32"));
     let signature = Signature(signature.try_into().expect("96 less 32 is 64"));
-    if key.verifies(&kind.message(file), &signature) {
+    if key.verifies(&kind.message(digest), &signature) {
         Ok(key)
     } else {
         Err(SigError::Mismatch)
