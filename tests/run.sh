@@ -25,7 +25,7 @@ step "notices" node deploy/third-party.mjs --check
 # is built twice. Targets that plain `cargo test` leaves alone are named.
 step "lints" cargo clippy --workspace --all-targets --test e2e --bench join -- -D warnings
 step "lints of the test modes" cargo clippy --workspace --all-targets --features consilium/test-modes -- -D warnings
-step "tests" cargo test --workspace
+step "tests" tests/unit.sh
 step "instruction counts" sfu/benches/count.sh
 step "documentation" documentation
 step "release binary" cargo build --release

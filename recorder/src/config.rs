@@ -3,21 +3,31 @@
 //! Each value has its reason beside it. Unknown keys are errors. The file, the environment and the
 //! flags are read by the binary, not here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::age::Recipient;
+use crate::header::OFFICERS_MAX;
+use crate::retention::RetentionConfig;
+use crate::store::s3::S3Config;
 
 /// Everything that the archive is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArchiveConfig {
-    /// Below it lie `recordings/`, `release/`, `log/` and `audit/`.
+    /// Below it lie `recordings/`, `release/`, `log/`, `audit/` and `catalogue/`. Not a key of its own:
+    /// the server's `data_dir`.
+    #[serde(skip)]
     pub data: PathBuf,
     /// Where keys are.
     pub keys: KeysConfig,
+    /// How long recordings are kept.
+    pub retention: RetentionConfig,
+    /// The object store for closed recordings; they stay in the folder if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Config>,
     /// The bounds.
     pub limits: Limits,
 }
@@ -27,7 +37,38 @@ impl Default for ArchiveConfig {
         Self {
             data: PathBuf::from("data"),
             keys: KeysConfig::default(),
+            retention: RetentionConfig::default(),
+            s3: None,
             limits: Limits::default(),
+        }
+    }
+}
+
+impl ArchiveConfig {
+    /// The same for a server whose data lies in `data`: relative paths of keys begin there.
+    pub fn below(mut self, data: &Path) -> Self {
+        self.data = data.to_owned();
+        self.keys.node = data.join(&self.keys.node);
+        self.keys.release = data.join(&self.keys.release);
+        self
+    }
+
+    /// Names what is wrong, for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        self.retention.check()?;
+        self.s3.as_ref().map_or(Ok(()), S3Config::check)?;
+        let keys = &self.keys;
+        let officers = keys.compliance.len();
+        let is_met = (1..=officers.min(OFFICERS_MAX)).contains(&usize::from(keys.threshold));
+        if officers > OFFICERS_MAX || (officers > 0 && !is_met) {
+            let threshold = keys.threshold;
+            return Err(format!(
+                "keys.threshold: {threshold} of {officers} officers cannot be asked for"
+            ));
+        }
+        match keys.revoked.iter().find(|it| keys.compliance.contains(it)) {
+            Some(both) => Err(format!("keys.revoked: {both} is still in keys.compliance")),
+            None => Ok(()),
         }
     }
 }
@@ -36,12 +77,17 @@ impl Default for ArchiveConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeysConfig {
-    /// The installation's signing key (PEM); made at the first start.
+    /// The installation's signing key (PEM), below `data_dir` unless the path is absolute; made at
+    /// the first start.
     pub node: PathBuf,
-    /// The release service's identity (age); made at the first start.
+    /// The release service's identity (age), below `data_dir` unless the path is absolute; made at
+    /// the first start.
     pub release: PathBuf,
-    /// The officers to whom recordings are sealed. Without one, nothing is recorded.
+    /// The officers to whom recordings are sealed (`age1...`, from `consilium keygen compliance`).
+    /// Without one, nothing is recorded.
     pub compliance: Vec<Recipient>,
+    /// Officers who left or lost their keys: nothing is released to them, also of older recordings.
+    pub revoked: Vec<Recipient>,
     /// How many officers must open a recording together.
     pub threshold: u8,
     /// Somebody who can open every recording alone. Such recordings cannot be shredded.
@@ -52,9 +98,10 @@ pub struct KeysConfig {
 impl Default for KeysConfig {
     fn default() -> Self {
         Self {
-            node: PathBuf::from("data/keys/node.pem"),
-            release: PathBuf::from("data/keys/release.txt"),
+            node: PathBuf::from("keys/node.pem"),
+            release: PathBuf::from("keys/release.txt"),
             compliance: Vec::new(),
+            revoked: Vec::new(),
             threshold: 1,
             break_glass: None,
         }

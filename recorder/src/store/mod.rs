@@ -5,3 +5,4 @@
 //! knows keys or what is in the files.
 
 pub mod local;
+pub mod s3;
