@@ -1,0 +1,319 @@
+/**
+ * A recording opened for reading: its documents checked, its secret at hand, its segments found by
+ * time. What is wrong is collected as faults and never hides what is right.
+ */
+import { identityFrom, openFile, recipientOf } from './age';
+import { type Bytes, fromBase64, fromHex, hex, isEqual } from './bytes';
+import { type Chain, type Fault, readChain } from './chain';
+import { type Header, type Manifest, type Names, readDocument, type Writer } from './documents';
+import { sha256, signer } from './hash';
+import { fileName, Segment } from './segment';
+import { combine, readShare, type Share } from './shares';
+import type { Source } from './source';
+
+/** Keyframes are asked for at least this often while recording. */
+export const KEYFRAME_DISTANCE_US = 10_000_000;
+
+export type DocumentFault =
+  | 'header-signature'
+  | 'writer-signature'
+  | 'manifest-signature'
+  | 'manifest-differs'
+  | 'index-differs';
+
+export interface Position {
+  readonly segment: number;
+  readonly chunk: number;
+}
+
+interface Place {
+  readonly segment: number;
+  readonly t0: number;
+}
+
+export class TooFewShares extends Error {}
+
+/** The secret of a recording from the officers' share files and the released one. */
+export async function openSecret(
+  source: Source,
+  recording: string,
+  officers: readonly string[],
+  released: Bytes,
+  threshold: number,
+): Promise<Bytes> {
+  const release = readShare(await openFile(released, officers), recording);
+  const names = [
+    'share-c.age',
+    ...Array.from(
+      { length: threshold > 1 ? OFFICERS_MAX : 0 },
+      (_, i) => `share-c-${String(i + 1).padStart(2, '0')}.age`,
+    ),
+  ];
+  const wanted = threshold > 1 ? names.slice(1) : names.slice(0, 1);
+  const shares: Share[] = [];
+  for (const name of wanted) {
+    if (shares.length >= threshold) break;
+    const file = await source.file(name);
+    if (!file) break;
+    try {
+      shares.push(readShare(await openFile(file, officers), recording));
+    } catch {
+      // Another officer's share: his key is not loaded.
+    }
+  }
+  if (shares.length < threshold) throw new TooFewShares();
+  return combine(shares, release);
+}
+
+/** As many officers as a share's index can tell apart in two digits. */
+const OFFICERS_MAX = 99;
+
+export class Recording {
+  readonly faults: Fault[] = [];
+  private readonly segments = new Map<number, Promise<Segment>>();
+  private readonly chains = new Map<number, Promise<Chain | null>>();
+
+  private constructor(
+    readonly id: string,
+    readonly header: Header,
+    readonly manifest: Manifest | null,
+    readonly names: Names | null,
+    readonly documentFaults: readonly DocumentFault[],
+    private readonly places: readonly Place[],
+    private readonly headerHash: Bytes,
+    private readonly writers: readonly Writer[],
+    private readonly identity: string,
+    private readonly source: Source,
+  ) {}
+
+  /** `files` are the names in the folder. */
+  static async open(
+    source: Source,
+    id: string,
+    files: readonly string[],
+    secret: Bytes,
+    officers: readonly string[],
+  ): Promise<Recording> {
+    const need = async (name: string): Promise<Bytes> => {
+      const file = await source.file(name);
+      if (!file) throw new Error(`${name} is missing`);
+      return file;
+    };
+    const optional = (name: string) => (files.includes(name) ? source.file(name) : null);
+    const writerNames = files.filter((name) => /^writer-\d{6}\.json$/.test(name)).sort();
+    const [header, headerSig, manifest, manifestSig, index, ...writers] = await Promise.all([
+      need('header.json'),
+      need('header.sig'),
+      optional('manifest.json'),
+      optional('manifest.sig'),
+      optional('index.age'),
+      ...writerNames.map((name) => Promise.all([need(name), need(name.replace('.json', '.sig'))])),
+    ]);
+    const faults: DocumentFault[] = [];
+    const read = readDocument<Header>(header, id);
+    const node = fromBase64(read.node);
+    const isByNode = async (
+      kind: 'header' | 'writer' | 'manifest',
+      file: Bytes,
+      sig: Bytes | null,
+    ) => {
+      const key = sig && (await signer(kind, file, sig));
+      return key !== null && isEqual(key, node);
+    };
+    if (!(await isByNode('header', header, headerSig))) faults.push('header-signature');
+    for (const [file, sig] of writers) {
+      if (!(await isByNode('writer', file, sig))) faults.push('writer-signature');
+    }
+    const headerHash = await sha256(header);
+    if (manifest && !(await isByNode('manifest', manifest, manifestSig))) {
+      faults.push('manifest-signature');
+    }
+    const parsed = manifest ? readDocument<Manifest>(manifest, id) : null;
+    if (parsed && parsed.header !== hex(headerHash)) faults.push('manifest-differs');
+    for (const [n, [file]] of parsed ? writers.entries() : []) {
+      const entry = parsed?.writers.find((one) => one.writer === n);
+      if (entry?.sha256 !== hex(await sha256(file))) faults.push('manifest-differs');
+    }
+    if (parsed?.index && index && parsed.index !== hex(await sha256(index)))
+      faults.push('index-differs');
+
+    const identity = identityFrom(secret);
+    if ((await recipientOf(identity)) !== read.recipient)
+      throw new Error('the secret of another recording');
+    const recording = new Recording(
+      id,
+      read,
+      parsed,
+      index ? await openNames(index, id, officers) : null,
+      [...new Set(faults)],
+      [],
+      headerHash,
+      writers.map(([file]) => readDocument<Writer>(file, id)),
+      identity,
+      source,
+    );
+    return recording.located(files);
+  }
+
+  /** The recording with the times of its segments: from the manifest, else from every chain. */
+  private async located(files: readonly string[]): Promise<Recording> {
+    const inFolder = files
+      .map((name) => /^seg-(\d{6})\.chain$/.exec(name)?.[1])
+      .filter((digits) => digits !== undefined)
+      .map(Number)
+      .sort((a, b) => a - b);
+    const listed = this.manifest?.segments;
+    const places: Place[] = [];
+    if (listed) {
+      for (const { segment, t0_us } of listed) {
+        if (inFolder.includes(segment)) places.push({ segment, t0: t0_us });
+        else this.faults.push({ segment, chunk: null, why: 'segment-missing' });
+      }
+      for (const segment of inFolder) {
+        if (!listed.some((one) => one.segment === segment)) {
+          this.faults.push({ segment, chunk: null, why: 'manifest-differs' });
+        }
+      }
+    } else {
+      for (const segment of inFolder) {
+        const chain = await this.chain(segment);
+        if (chain) places.push({ segment, t0: chain.t0 });
+        else this.faults.push({ segment, chunk: null, why: 'chain-unreadable' });
+      }
+    }
+    return Object.assign(this, { places });
+  }
+
+  get segmentNumbers(): readonly number[] {
+    return this.places.map((place) => place.segment);
+  }
+
+  t0(segment: number): number {
+    return this.places.find((place) => place.segment === segment)?.t0 ?? 0;
+  }
+
+  /** How long the recording is: from the manifest, else from its last chunk. */
+  async duration(): Promise<number> {
+    if (this.manifest) return this.manifest.duration_us;
+    const last = this.places.at(-1);
+    const chain = last && (await this.chain(last.segment));
+    return last ? last.t0 + (chain?.chunks.at(-1)?.at ?? 0) : 0;
+  }
+
+  /** Opens a segment once; null when it cannot be read at all, which is then among the faults. */
+  async segment(number: number): Promise<Segment | null> {
+    const known = this.segments.get(number);
+    const opening = known ?? this.openSegment(number);
+    this.segments.set(number, opening);
+    try {
+      return await opening;
+    } catch (error) {
+      if (error instanceof TypeError) this.segments.delete(number); // the network, not the file
+      if (!this.faults.some((fault) => fault.segment === number)) {
+        this.faults.push({ segment: number, chunk: null, why: 'chain-unreadable' });
+      }
+      return null;
+    }
+  }
+
+  /**
+   * Where to begin to read so that every one of these video tracks has a keyframe at or before a
+   * time. Segments that were closed say where their keyframes are; for others the keyframe distance
+   * is enough.
+   */
+  async start(at: number, videos: readonly number[]): Promise<Position | null> {
+    const index = this.indexAt(at);
+    const place = this.places[index];
+    if (!place) return null;
+    const least = Math.max(0, at - KEYFRAME_DISTANCE_US * 1.5);
+    let from = at;
+    const missing = new Set(videos);
+    for (let i = index; i >= 0 && missing.size > 0; i--) {
+      const one = this.places[i];
+      if (!one || (i < index && (this.places[i + 1]?.t0 ?? 0) <= least)) break;
+      const segment = await this.segment(one.segment);
+      const keyframes = segment ? await segment.keyframes() : [];
+      for (const track of [...missing]) {
+        const times = keyframes
+          .filter((keyframe) => keyframe.track === track && one.t0 + keyframe.at <= at)
+          .map((keyframe) => one.t0 + keyframe.at);
+        if (times.length > 0) {
+          from = Math.min(from, Math.max(...times));
+          missing.delete(track);
+        }
+      }
+    }
+    if (missing.size > 0) from = Math.min(from, at - KEYFRAME_DISTANCE_US);
+    return this.position(Math.max(from, least) - SLACK_US);
+  }
+
+  /** The aligned chunk to read from for what arrived at a time. */
+  async position(at: number): Promise<Position | null> {
+    const place = this.places[this.indexAt(at)];
+    if (!place) return null;
+    const segment = await this.segment(place.segment);
+    const chunk = segment ? segment.aligned(segment.chunkAt(at - place.t0)) : 0;
+    return { segment: place.segment, chunk };
+  }
+
+  private indexAt(at: number): number {
+    let index = 0;
+    for (const [i, place] of this.places.entries()) if (place.t0 <= at) index = i;
+    return index;
+  }
+
+  private async openSegment(number: number): Promise<Segment> {
+    const writer = [...this.writers].reverse().find((one) => one.first_segment <= number);
+    if (!writer) throw new Error('nobody may sign this segment');
+    const isLast = this.places.at(-1)?.segment === number;
+    const segment = await Segment.open(this.source, this.identity, {
+      recording: this.id,
+      segment: number,
+      prev: await this.lastBefore(number),
+      writer: fromBase64(writer.key),
+      node: fromBase64(this.header.node),
+      isOpen: !this.manifest && isLast,
+    });
+    this.faults.push(...segment.faults);
+    const listed = this.manifest?.segments.find((one) => one.segment === number);
+    if (listed && listed.chain !== hex(segment.last)) {
+      this.faults.push({ segment: number, chunk: null, why: 'manifest-differs' });
+    }
+    return segment;
+  }
+
+  /** The last chain value before a segment: the manifest knows, else the segment itself. */
+  private async lastBefore(number: number): Promise<Bytes> {
+    if (number === 0) return this.headerHash;
+    const listed = this.manifest?.segments.find((one) => one.segment === number - 1);
+    if (listed) return fromHex(listed.chain);
+    return (await this.segment(number - 1))?.last ?? new Uint8Array(32);
+  }
+
+  private chain(number: number): Promise<Chain | null> {
+    const known = this.chains.get(number);
+    if (known) return known;
+    const reading = this.source
+      .file(`${fileName(number)}.chain`)
+      .then((file) => (file ? readChain(file) : null))
+      .catch(() => null);
+    this.chains.set(number, reading);
+    return reading;
+  }
+}
+
+/** A packet may be journalled a little after the keyframe's own time was noted. */
+const SLACK_US = 100_000;
+
+/** The names, or null when none of the officers' keys opens them. */
+export async function openNames(
+  file: Bytes,
+  recording: string,
+  officers: readonly string[],
+): Promise<Names | null> {
+  try {
+    return readDocument<Names>(await openFile(file, officers), recording);
+  } catch {
+    return null;
+  }
+}
