@@ -3,8 +3,11 @@
 //! Where long-lived keys come from is behind one small trait: files now, hardware later. A
 //! recording's own secret exists in memory only while it is being split.
 
+pub mod files;
+pub mod officer;
 pub mod secret;
 pub mod share;
+pub mod split;
 
 use crate::age::Recipient;
 use crate::header::Compliance;
@@ -14,7 +17,7 @@ use crate::keys::share::ShareError;
 use crate::sign::NodeKey;
 
 /// Fills bytes with randomness: the system's in earnest, a fixed stream where test vectors are made.
-pub type Random<'a> = dyn FnMut(&mut [u8]) + 'a;
+pub type Random<'a> = dyn FnMut(&mut [u8]) + Send + 'a;
 
 /// The system's randomness.
 pub fn system_random(bytes: &mut [u8]) {
