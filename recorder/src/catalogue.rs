@@ -92,7 +92,11 @@ pub struct FileEntry {
 pub fn is_final(part: Part, is_open: bool, segments: u32) -> bool {
     match part {
         Part::Summary => false,
-        Part::Index | Part::Manifest | Part::ManifestSig | Part::ManifestProof => !is_open,
+        Part::Index
+        | Part::IndexOf(_)
+        | Part::Manifest
+        | Part::ManifestSig
+        | Part::ManifestProof => !is_open,
         Part::Segment(number) | Part::Chain(number) => !is_open || number + 1 < segments,
         Part::Header
         | Part::HeaderSig

@@ -19,8 +19,10 @@ pub enum Part {
     ShareOf(u8),
     /// `break-glass.age`.
     BreakGlass,
-    /// `index.age`.
+    /// `index.age`: the first writer's names.
     Index,
+    /// `index-000001.age` and so on: the names of a later writer, by its number.
+    IndexOf(u32),
     /// `summary.json`: only while the recording is open.
     Summary,
     /// `writer-000000.json` and so on.
@@ -44,6 +46,16 @@ pub enum Part {
 #[error("no file of a recording has this name")]
 pub struct NotAPart;
 
+impl Part {
+    /// The list of names that the writer of this number keeps.
+    pub fn index_of(writer: u32) -> Self {
+        match writer {
+            0 => Self::Index,
+            number => Self::IndexOf(number),
+        }
+    }
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -53,6 +65,7 @@ impl fmt::Display for Part {
             Self::ShareOf(index) => write!(f, "share-c-{index:02}.age"),
             Self::BreakGlass => f.write_str("break-glass.age"),
             Self::Index => f.write_str("index.age"),
+            Self::IndexOf(number) => write!(f, "index-{number:06}.age"),
             Self::Summary => f.write_str("summary.json"),
             Self::Writer(number) => write!(f, "writer-{number:06}.json"),
             Self::WriterSig(number) => write!(f, "writer-{number:06}.sig"),
@@ -98,6 +111,7 @@ fn numbered(name: &str) -> Option<Part> {
     }
     Some(match (kind, ending) {
         ("share-c", "age") => Part::ShareOf(number.parse().ok()?),
+        ("index", "age") => Part::IndexOf(number.parse().ok().filter(|&number| number > 0)?),
         ("writer", "json") => Part::Writer(number.parse().ok()?),
         ("writer", "sig") => Part::WriterSig(number.parse().ok()?),
         ("seg", "age") => Part::Segment(number.parse().ok()?),
@@ -119,6 +133,7 @@ mod tests {
             Part::ShareOf(7),
             Part::BreakGlass,
             Part::Index,
+            Part::IndexOf(1),
             Part::Summary,
             Part::Writer(0),
             Part::WriterSig(1),
@@ -138,6 +153,7 @@ mod tests {
         for name in [
             "",
             "..",
+            "index-000000.age",
             "seg-.age",
             "seg-1.age",
             "seg-0000001.age",

@@ -21,6 +21,7 @@ pub mod id;
 pub mod journal;
 pub mod keys;
 pub mod notes;
+pub mod recording;
 pub mod release;
 pub mod replay;
 pub mod retention;

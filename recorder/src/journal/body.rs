@@ -88,6 +88,9 @@ pub struct Track {
     pub mime: String,
     /// The RTP payload type of its packets.
     pub payload_type: u8,
+    /// Packets of this payload type are redundant ones (RFC 2198) around the same format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub red_payload_type: Option<u8>,
     /// RTP timestamp units per second.
     pub clock_rate: u32,
     /// Sound: 1 or 2. Picture: 0.
@@ -105,6 +108,10 @@ pub struct Track {
     /// Whether payloads are encrypted end to end.
     #[serde(default)]
     pub encrypted: bool,
+    /// The ids of the RTP header extensions that help a player, by name: `audio_level`,
+    /// `video_orientation`, `dependency_descriptor`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extensions: BTreeMap<String, u8>,
 }
 
 /// A participant.

@@ -2,4 +2,10 @@
 
 pub mod body;
 pub mod chain;
+pub mod clock;
+pub mod disk;
+pub mod ledger;
+pub mod reader;
 pub mod record;
+pub mod segment;
+pub mod writer;
