@@ -14,7 +14,7 @@ use crate::transport::params::ExtensionIds;
 use crate::transport::srtp::{Inbound, MasterKey, Outbound, Profile};
 use crate::unit::{SeqNo, Ssrc};
 
-pub use crate::shard::fuzz::{relay, shard};
+pub use crate::shard::fuzz::{relay, shard, tap};
 pub use crate::transport::fuzz::{dcep, dtls, sctp, stun};
 
 /// A function that takes any bytes.
@@ -37,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sctp", sctp),
     ("shard", shard),
     ("relay", relay),
+    ("tap", tap),
 ];
 
 /// The RTP header, its extensions in both forms, padding, and the retransmission format.

@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use sfu::id::WorkerId;
 use sfu::relay::lane::{LaneIn, LaneOut, lane};
+use sfu::shard::command::Command;
 use sfu::shard::{Output, Shard};
+use sfu::tap::{Entry, PICTURE_MAX, TapMemory, TapReader, tap};
 use sim::Sim;
 use sim::link::Link;
 
@@ -170,6 +172,47 @@ fn a_forwarded_packet_allocates_nothing() {
 #[test]
 fn reports_and_feedback_allocate_nothing_either() {
     let (_, counted) = two_seconds(true);
+    // What is left is the report of the counters, once a second, in a box.
+    assert!(counted <= 3, "{counted} allocations in two seconds");
+}
+
+/// The call is recorded from now on.
+fn record(call: &mut Call) -> TapReader {
+    let memory = TapMemory::new(&sfu::config::Limits::default());
+    let (tap, reader) = tap(call.sim.now, &memory.recording()).expect("memory");
+    let transport = call.sim.clients[0].peer.id();
+    let is_open = true;
+    let gate = Command::SetTapGate { transport, is_open };
+    call.sim.command(0, gate);
+    let attach = Command::AttachTap {
+        tap: Box::new(tap),
+        picture_max: PICTURE_MAX,
+    };
+    call.sim.command(0, attach);
+    call.sim.run(Duration::from_secs(1));
+    reader
+}
+
+#[test]
+fn a_recorded_packet_allocates_nothing() {
+    let mut call = Call::new();
+    let mut reader = record(&mut call);
+    let mut recorded = call.record(Duration::from_secs(3));
+    let first = call.sim.now + Duration::from_secs(1);
+    let split = recorded.partition_point(|(at, _)| *at < first);
+    let (before, during) = recorded.split_at_mut(split);
+    let (shard, mut packets) = (&mut call.sim.shards[0], 0);
+    let mut play_and_read = |datagrams: &mut [(Instant, Vec<u8>)]| {
+        for datagram in datagrams {
+            play(shard, call.from, std::slice::from_mut(datagram), true);
+            while let Some(entry) = reader.read() {
+                packets += usize::from(matches!(entry, Entry::Rtp(_)));
+            }
+        }
+    };
+    play_and_read(before);
+    let counted = allocations(|| play_and_read(during));
+    assert!(packets > 400, "{packets} packets were recorded");
     // What is left is the report of the counters, once a second, in a box.
     assert!(counted <= 3, "{counted} allocations in two seconds");
 }

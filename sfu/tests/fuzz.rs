@@ -115,6 +115,7 @@ targets! {
     sctp,
     shard,
     relay,
+    tap,
 }
 
 #[test]

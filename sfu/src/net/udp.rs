@@ -16,6 +16,7 @@ pub use super::runs::Sent;
 use super::runs::{Run, Sending};
 use super::sys::{self, Interest, Wake};
 use crate::config::Segmentation;
+use crate::pages::Pages;
 use crate::shard::Batch;
 
 /// What the kernel may hold for us in each direction: at 10,000 packets a second of 1,200 bytes a
@@ -44,7 +45,8 @@ pub struct Socket {
 /// Datagrams that were read, and the room for them.
 #[derive(Debug)]
 pub struct RecvBatch {
-    buffer: Vec<u8>,
+    /// What is opened is opened where it lies.
+    buffer: Pages,
     slot_bytes: usize,
     received: Vec<Option<Received>>,
     /// Which message is taken apart now, and from where on.
@@ -196,7 +198,7 @@ impl RecvBatch {
     fn new(datagrams_max: usize, slot_bytes: usize) -> Self {
         let slots = datagrams_max.clamp(1, BATCH_MAX);
         Self {
-            buffer: vec![0; slots * slot_bytes],
+            buffer: Pages::new(slots * slot_bytes).expect("the system has memory at the start"),
             slot_bytes,
             received: Vec::with_capacity(slots),
             message: 0,

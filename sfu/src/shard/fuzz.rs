@@ -9,6 +9,10 @@
     reason = "an arbitrary start of virtual time; only differences of it count"
 )]
 
+mod tap;
+
+pub use self::tap::tap;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
