@@ -8,10 +8,15 @@
     unsafe_code,
     reason = "mapping is spoken of in pointers; a safety comment stands at each"
 )]
+#![expect(
+    clippy::disallowed_types,
+    reason = "parts of one mapping may end on different threads; counted when one is made or freed"
+)]
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::sync::Arc;
 
 /// Zeroed pages of one owner.
 #[derive(Debug)]
@@ -78,12 +83,55 @@ impl Drop for Pages {
     }
 }
 
+/// `N` bytes of a mapping that others have parts of as well: a box, but for where it lies.
+#[derive(Debug)]
+pub struct Part<const N: usize> {
+    bytes: NonNull<[u8; N]>,
+    _whole: Arc<Pages>,
+}
+
+// SAFETY: a part is reached by nobody but its owner, and the mapping lives as long as any part.
+unsafe impl<const N: usize> Send for Part<N> {}
+// SAFETY: as above; a shared reference only reads.
+unsafe impl<const N: usize> Sync for Part<N> {}
+
+impl<const N: usize> Part<N> {
+    /// So many parts, side by side. `None`: the system has no memory left.
+    pub(crate) fn many(count: usize) -> Option<impl DoubleEndedIterator<Item = Self>> {
+        let whole = Arc::new(Pages::new(N * count)?);
+        let start = whole.start.cast::<[u8; N]>();
+        let part = move |index| Self {
+            // SAFETY: the mapping has room for `count` arrays from its start on, and `index` is
+            // below that; each index occurs once, so that no two parts overlap.
+            bytes: unsafe { start.add(index) },
+            _whole: Arc::clone(&whole),
+        };
+        Some((0..count).map(part))
+    }
+}
+
+impl<const N: usize> Deref for Part<N> {
+    type Target = [u8; N];
+
+    fn deref(&self) -> &[u8; N] {
+        // SAFETY: these bytes are mapped, initialised and this part's alone while it lives.
+        unsafe { self.bytes.as_ref() }
+    }
+}
+
+impl<const N: usize> DerefMut for Part<N> {
+    fn deref_mut(&mut self) -> &mut [u8; N] {
+        // SAFETY: as above.
+        unsafe { self.bytes.as_mut() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// What the kernel says about the mapping that holds an address.
-    pub(crate) fn flags_at(address: *const u8) -> String {
+    fn flags_at(address: *const u8) -> String {
         let maps = std::fs::read_to_string("/proc/self/smaps").expect("a Linux kernel");
         let mut is_here = false;
         for line in maps.lines() {
@@ -104,16 +152,39 @@ mod tests {
         panic!("the address is mapped");
     }
 
+    fn is_undumped(address: *const u8) -> bool {
+        flags_at(address).split(' ').any(|flag| flag == "dd")
+    }
+
+    #[test]
+    fn parts_do_not_overlap_and_outlive_each_other() {
+        let mut parts: Vec<_> = Part::<2048>::many(5).expect("memory").collect();
+        for (part, number) in parts.iter_mut().zip(1..) {
+            assert_eq!(part[..], [0; 2048]);
+            part.fill(number);
+        }
+        parts.remove(0);
+        let last = parts.pop().expect("five were made");
+        assert!(
+            parts
+                .iter()
+                .zip(2..)
+                .all(|(part, number)| part[..] == [number; 2048])
+        );
+        drop(parts);
+        assert!(is_undumped(&raw const last[2047]));
+        assert_eq!(last[..], [5; 2048]);
+    }
+
     #[test]
     fn pages_are_writable_and_in_no_core_dump() {
         let mut pages = Pages::new(10_000).expect("memory");
         assert!(pages.iter().all(|&byte| byte == 0));
         pages[9_999] = 7;
         assert_eq!(pages.last(), Some(&7));
-        let is_undumped = |address| flags_at(address).split(' ').any(|flag| flag == "dd");
         assert!(is_undumped(pages.as_ptr()));
         assert!(is_undumped(&raw const pages[9_999]));
-        let ordinary = vec![1_u8; 100];
+        let ordinary = Box::new([1_u8; 100]);
         assert!(!is_undumped(ordinary.as_ptr()), "the heap is dumped");
     }
 }

@@ -9,15 +9,27 @@
 
 use std::ops::Range;
 
+use crate::pages::Part;
+
 /// Bytes of one slab: more than any datagram that a path MTU of 1,500 lets through.
 pub const SLAB_BYTES: usize = 2048;
 
-/// The memory of one slab, which may change its owner.
-pub type SlabBuffer = Box<[u8; SLAB_BYTES]>;
+/// The memory of one slab, which may change its owner; no core dump has it.
+pub type SlabBuffer = Part<SLAB_BYTES>;
 
 /// A slab that belongs to no pool yet.
+///
+/// # Panics
+///
+/// If the system has no memory left, as with any other box.
 pub fn new_buffer() -> SlabBuffer {
-    Box::new([0; SLAB_BYTES])
+    let mut one = new_buffers(1);
+    one.next().expect("the system has memory")
+}
+
+/// So many slabs that belong to no pool yet; none if the system has no memory left.
+pub(crate) fn new_buffers(count: usize) -> impl DoubleEndedIterator<Item = SlabBuffer> {
+    Part::many(count).into_iter().flatten()
 }
 
 /// Slabs that are made at a time: half a megabyte.
@@ -172,16 +184,19 @@ impl SlabPool {
     fn grow(&mut self) {
         let first = self.slots.len();
         let count = LOT_SLABS.min(self.slabs_max.saturating_sub(first));
-        self.slots.extend((0..count).map(|_| Slot {
-            buffer: new_buffer(),
+        if count == 0 {
+            return;
+        }
+        self.slots.extend(new_buffers(count).map(|buffer| Slot {
+            buffer,
             claims: 0,
             start: 0,
             len: 0,
         }));
         // Room for all of them at once, so that giving back never allocates.
         self.free.reserve(self.slots.len());
-        self.free
-            .extend((first..first + count).rev().map(|i| i as u32));
+        let made = first..self.slots.len();
+        self.free.extend(made.rev().map(|i| i as u32));
     }
 }
 

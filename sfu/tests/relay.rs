@@ -398,16 +398,17 @@ fn a_relay_that_is_opened_too_early_waits_and_one_that_nobody_uses_ends() {
             bitrate_max: sfu::unit::Bitrate(0),
         }],
     };
-    let open = Command::OpenRelay {
+    let publisher = sim.clients[doctor].peer.id();
+    let open = || Command::OpenRelay {
         publication: microphone,
         owner: WorkerId(0),
-        publisher: sim.clients[doctor].peer.id(),
-        params: Box::new(params),
+        publisher,
+        params: Box::new(params.clone()),
     };
-    sim.direct(1, room, open.clone());
+    sim.direct(1, room, open());
     assert_eq!(sim.stats(1).relays, 2);
     // Where the publisher is there is nothing to relay to.
-    sim.direct(0, room, open);
+    sim.direct(0, room, open());
     assert_eq!(refused(&sim), [CommandError::AlreadyExists]);
     sim.run(seconds(2));
     assert_eq!(sim.stats(1).relays, 1);
@@ -465,16 +466,18 @@ fn two_rooms_never_leak_across_links() {
         }
     }
     // A mirror of another room's camera is never answered, whoever claims to have its room.
-    let steal = Command::OpenRelay {
+    let publisher = sim.clients[0].peer.id();
+    let params = Box::new(sim.params_of(tracks[0].0));
+    let steal = || Command::OpenRelay {
         publication: tracks[0].0,
         owner: WorkerId(0),
-        publisher: sim.clients[0].peer.id(),
-        params: Box::new(sim.params_of(tracks[0].0)),
+        publisher,
+        params: params.clone(),
     };
     sim.direct(1, RoomId(999), Command::OpenRoom);
-    sim.direct(1, RoomId(999), steal.clone());
+    sim.direct(1, RoomId(999), steal());
     assert_eq!(refused(&sim), [CommandError::AlreadyExists]);
-    sim.direct(1, rooms[1], steal);
+    sim.direct(1, rooms[1], steal());
     assert_eq!(refused(&sim).len(), 2);
     sim.connect();
     sim.run(seconds(10));
@@ -595,30 +598,28 @@ fn an_older_placement_opens_no_relay() {
     let camera = sim.camera(doctor, 1);
     sim.connect();
     // The first worker has heard of a newer placement of the room.
-    let newer = Directive {
+    let newer = |command| Directive {
         room,
         epoch: Epoch(2),
-        command: Command::SetMuted {
-            publication: camera,
-            muted: false,
-        },
+        command,
     };
+    let unmute = newer(Command::SetMuted {
+        publication: camera,
+        muted: false,
+    });
     let now = sim.now;
-    sim.shards[0].handle_command(now, newer.clone());
+    sim.shards[0].handle_command(now, unmute);
     sim.subscribe(specialist, camera);
     sim.run(seconds(3));
     assert_eq!(sim.clients[specialist].sinks[0].received, 0);
-    let newer = Directive {
-        command: Command::OpenRelay {
-            publication: camera,
-            owner: WorkerId(0),
-            publisher: sim.clients[doctor].peer.id(),
-            params: Box::new(sim.params_of(camera)),
-        },
-        ..newer
-    };
+    let relay = newer(Command::OpenRelay {
+        publication: camera,
+        owner: WorkerId(0),
+        publisher: sim.clients[doctor].peer.id(),
+        params: Box::new(sim.params_of(camera)),
+    });
     let now = sim.now;
-    sim.shards[1].handle_command(now, newer);
+    sim.shards[1].handle_command(now, relay);
     sim.run(seconds(3));
     assert!(sim.clients[specialist].sinks[0].received > 0);
 }

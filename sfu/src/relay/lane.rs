@@ -10,7 +10,10 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::Frame;
 use super::frame;
-use crate::slab::{SlabBuffer, new_buffer};
+use crate::slab::{SlabBuffer, new_buffers};
+
+/// Slabs that are made at a time.
+const LOT_SLABS: usize = 32;
 
 /// A slab with a frame of so many bytes.
 struct Full {
@@ -22,7 +25,8 @@ struct Full {
 pub struct LaneIn {
     full: Producer<Full>,
     empty: Consumer<SlabBuffer>,
-    spare: Option<SlabBuffer>,
+    /// Slabs that have not been under way yet, or found no place.
+    spares: Vec<SlabBuffer>,
     /// Slabs that may still be made.
     unmade: usize,
 }
@@ -44,7 +48,7 @@ pub fn lane(frames_max: usize) -> (LaneIn, LaneOut) {
     let head = LaneIn {
         full: full_in,
         empty: empty_out,
-        spare: None,
+        spares: Vec::with_capacity(LOT_SLABS + 1),
         unmade: frames_max,
     };
     let tail = LaneOut {
@@ -59,7 +63,7 @@ impl LaneIn {
     pub fn send(&mut self, frame: &Frame, payload: &[u8]) -> Result<(), Refused> {
         let mut buffer = self.buffer().ok_or(Refused)?;
         let Some(len) = frame::write(frame, payload, &mut buffer[..]) else {
-            self.spare = Some(buffer);
+            self.spares.push(buffer);
             return Err(Refused);
         };
         let full = Full {
@@ -69,21 +73,21 @@ impl LaneIn {
         match self.full.push(full) {
             Ok(()) => Ok(()),
             Err(rtrb::PushError::Full(full)) => {
-                self.spare = Some(full.buffer);
+                self.spares.push(full.buffer);
                 Err(Refused)
             }
         }
     }
 
     fn buffer(&mut self) -> Option<SlabBuffer> {
-        if let Some(spare) = self.spare.take() {
-            return Some(spare);
-        }
         if let Ok(buffer) = self.empty.pop() {
             return Some(buffer);
         }
-        self.unmade = self.unmade.checked_sub(1)?;
-        Some(new_buffer())
+        if self.spares.is_empty() && self.unmade > 0 {
+            self.spares.extend(new_buffers(self.unmade.min(LOT_SLABS)));
+            self.unmade -= self.spares.len();
+        }
+        self.spares.pop()
     }
 }
 
@@ -168,7 +172,7 @@ mod tests {
             assert_eq!(head.send(&packet(seq), &seq.to_be_bytes()), Ok(()));
             assert_eq!(receive(&mut tail), Some((seq, seq.to_be_bytes().to_vec())));
         }
-        assert_eq!(head.unmade, 2, "one slab was enough");
+        assert_eq!(head.spares.len(), 2, "one slab was enough");
         assert_eq!(receive(&mut tail), None);
     }
 

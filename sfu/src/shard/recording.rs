@@ -240,7 +240,10 @@ impl Router {
             starts_keyframe: info.starts_keyframe && publication.kind() == MediaKind::Video,
             bytes: &packet.fixed_header(publication, layer),
         };
-        let rest = [&packet.header[FIXED_LEN..], packet.payload];
+        let Some((_, payload)) = layer.packet(info.seq) else {
+            return;
+        };
+        let rest = [&packet.header[FIXED_LEN..], self.pool.bytes(payload)];
         let pushed = attached.tap.push_rtp(&entry, rest);
         let interval = self.limits.tap_keyframe_interval;
         let wants_keyframe = track.note(now, info.starts_keyframe, given_up, interval);

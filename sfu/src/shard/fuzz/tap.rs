@@ -165,7 +165,7 @@ fn note(
             track.has_layer = false;
         }
         Entry::LayerChanged(change) => {
-            tracks.entry(change.publication).or_default().has_layer = change.rank.is_some()
+            tracks.entry(change.publication).or_default().has_layer = change.rank.is_some();
         }
         Entry::Rtp(packet) => {
             let track = tracks.entry(packet.publication).or_default();
@@ -177,7 +177,7 @@ fn note(
             assert_eq!(packet.bytes[0] & 0x20, 0, "without padding");
         }
         Entry::SenderReport(report) => {
-            assert!(tracks.entry(report.publication).or_default().is_open)
+            assert!(tracks.entry(report.publication).or_default().is_open);
         }
         Entry::TrackEnded(end) => {
             let track = tracks.entry(end.publication).or_default();
