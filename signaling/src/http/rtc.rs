@@ -44,6 +44,11 @@ pub(super) fn routes() -> Router<Arc<Front>> {
         .route("/rtc", get(older))
 }
 
+/// What a session reads at a time. The buffer is kept for the session's life and filled with zeros
+/// before every read: the library's 128 KB are twice what a participant's media takes, and cost more
+/// time than a ping itself. A long offer is put together from several reads.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+
 /// What a join is asked with; everything else in the query is for the session.
 #[derive(Deserialize)]
 struct Asked {
@@ -63,6 +68,7 @@ async fn join(
     let upgrade = upgrade.map_err(|_| ApiError::NotFound)?;
     let bytes_max = front.config.limits.signal_message_bytes_max;
     let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(bytes_max)
         .max_frame_size(bytes_max);
     match seat(&front, &caller, &asked, &headers).await {

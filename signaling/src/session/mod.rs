@@ -31,7 +31,7 @@ use crate::wire::proto::signal_response::Message;
 use crate::wire::proto::{DisconnectReason, Pong, SignalResponse};
 use crate::wire::{Encoding, decode_request, encode_response};
 
-/// How often we ask a client's socket for a sign of life at least, beyond what the protocol does.
+/// How often we ask the socket of a client that says nothing for a sign of life at least.
 const SOCKET_PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// A socket that takes nothing for so long is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,15 +76,18 @@ impl Session {
         let (sink, stream) = socket.split();
         let writer = Writer {
             sink,
-            ping_interval: (self.config.rooms.ping_timeout / 2).min(SOCKET_PING_INTERVAL_MAX),
+            // One interval may pass before it is noticed that a client has fallen silent; two
+            // thirds of its time are over then, and the last one is for its answer.
+            ping_interval: (self.config.rooms.ping_timeout / 3).min(SOCKET_PING_INTERVAL_MAX),
+            was_heard: Arc::default(),
             outlet: self.seat.outlet.clone(),
             metrics: Arc::clone(&self.metrics),
             is_json: Arc::default(),
         };
-        let is_json = Arc::clone(&writer.is_json);
         let mut reader = Reader {
             session: &self,
-            is_json,
+            is_json: Arc::clone(&writer.is_json),
+            was_heard: Arc::clone(&writer.was_heard),
             allowance: Allowance::new(self.config.limits.signal_messages_per_second_max),
         };
         let mut writing = tokio::spawn(writer.run());
@@ -114,6 +117,7 @@ impl Session {
 struct Reader<'a> {
     session: &'a Session,
     is_json: Arc<AtomicBool>,
+    was_heard: Arc<AtomicBool>,
     allowance: Allowance,
 }
 
@@ -138,6 +142,7 @@ impl Reader<'_> {
                 Ok(None | Some(Err(_)) | Some(Ok(Frame::Close(_)))) => return Over::Gone,
                 Ok(Some(Ok(frame))) => frame,
             };
+            self.was_heard.store(true, Ordering::Relaxed);
             if !self.allowance.take(Instant::now()) {
                 return Over::Limited("too many messages");
             }
@@ -200,6 +205,8 @@ struct Writer {
     outlet: Outlet,
     metrics: Arc<Metrics>,
     is_json: Arc<AtomicBool>,
+    /// The client has said something since the last time this was looked at.
+    was_heard: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -213,7 +220,12 @@ impl Writer {
                     Item::Message(response) => self.frame(&response),
                     Item::End(end) => return self.close(end).await,
                 },
-                _ = ping.tick() => Frame::Ping(Default::default()),
+                // Who pings by the protocol need not be asked: for two hundred listeners that
+                // would be more work than some of their sound.
+                _ = ping.tick() => match self.was_heard.swap(false, Ordering::Relaxed) {
+                    true => continue,
+                    false => Frame::Ping(Default::default()),
+                },
             };
             if !self.write(frame).await {
                 return;
