@@ -213,7 +213,7 @@ fn start_worker(
         shared: Arc::clone(&shared),
         neighbours,
     };
-    let worker = Worker::new(id, config.limits.clone(), identity.clone(), socket, lines);
+    let worker = Worker::new(id, config.limits.clone(), identity.clone(), socket, lines)?;
     let thread = thread::Builder::new()
         .name(format!("media-{}", id.0))
         .spawn(move || {

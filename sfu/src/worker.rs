@@ -27,8 +27,8 @@ use crate::config::{Limits, SfuConfig};
 use crate::delay::DelayHistogram;
 use crate::error::Reject;
 use crate::id::{Epoch, RoomId, WorkerId};
-use crate::net::Wake;
 use crate::net::udp::{Ready, RecvBatch, Sent, Socket};
+use crate::net::{Wake, Watch};
 use crate::shard::command::{Command, Directive};
 use crate::shard::event::{Event, EventKind};
 use crate::shard::{Output, Shard};
@@ -72,6 +72,7 @@ pub(crate) struct Worker {
     limits: Limits,
     identity: Identity,
     socket: Socket,
+    watch: Watch,
     lines: Lines,
     shard: Shard,
     batch: RecvBatch,
@@ -111,10 +112,11 @@ impl Worker {
         identity: Identity,
         socket: Socket,
         lines: Lines,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let now = Instant::now();
-        Self {
+        Ok(Self {
             id,
+            watch: Watch::new(&socket, &lines.wake)?,
             shard: new_shard(now, &identity, &limits),
             batch: socket.recv_room(limits.datagrams_per_turn_max),
             limits,
@@ -128,7 +130,7 @@ impl Worker {
             arrived: now,
             busy_since: now,
             busy: Duration::ZERO,
-        }
+        })
     }
 
     /// Works until it is told to stop, then says goodbye to every peer.
@@ -321,18 +323,15 @@ impl Worker {
     }
 
     /// Waits until there is something to do, and says what; at once if there was something `left`.
-    fn sleep(&self, now: Instant, left: Ready) -> Ready {
-        let until_deadline = self
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(now));
-        let retry = (!self.backlog.is_empty()).then_some(RETRY_INTERVAL);
+    fn sleep(&mut self, now: Instant, left: Ready) -> Ready {
+        let retry = (!self.backlog.is_empty()).then_some(now + RETRY_INTERVAL);
         let may_sleep = left == Ready::default() && self.lines.neighbours.fall_asleep();
-        let at_once = (!may_sleep).then_some(Duration::ZERO);
-        let shortest = [until_deadline, retry, at_once, Some(BUSY_SPAN)]
+        let at_once = (!may_sleep).then_some(now);
+        let until = [self.deadline, retry, at_once]
             .into_iter()
             .flatten()
-            .min();
-        let waited = self.socket.wait(&self.lines.wake, shortest);
+            .fold(now + BUSY_SPAN, Instant::min);
+        let waited = self.watch.wait(now, until);
         self.lines.neighbours.wake_up();
         match waited {
             Ok(ready) => Ready {
@@ -478,7 +477,8 @@ mod tests {
         };
         let socket = bind(&config, WorkerId(0)).expect("a free port");
         Bench {
-            worker: Worker::new(WorkerId(3), limits, Identity::generate(), socket, lines),
+            worker: Worker::new(WorkerId(3), limits, Identity::generate(), socket, lines)
+                .expect("it can watch"),
             commands,
             events,
         }

@@ -115,7 +115,7 @@ fn a_publication_crosses_once_however_many_want_it() {
 
 #[test]
 fn a_late_joiner_on_the_second_worker_sees_within_a_second() {
-    let (mut sim, room, doctor, _) = consult(2_021);
+    let (mut sim, room, doctor, _) = consult(2_022);
     let camera = sim.camera(doctor, 3);
     sim.connect();
     sim.run(seconds(10));

@@ -1,5 +1,5 @@
 //! The system calls that the standard library lacks, but for those that carry datagrams: ppoll,
-//! eventfd, getifaddrs and sched_setaffinity.
+//! epoll, timerfd, eventfd, getifaddrs and sched_setaffinity.
 //!
 //! Every function here takes and gives ordinary values, checks what the kernel says, and keeps no
 //! pointer beyond its own call. There is no `unsafe` in this crate but here and in `mmsg`.
@@ -15,52 +15,168 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
+/// Waits until `file` is ready or `timeout` is over; errors are found out by whoever uses it.
+pub(super) fn wait(file: BorrowedFd<'_>, interest: Interest, timeout: Duration) -> io::Result<()> {
+    let mut polled = libc::pollfd {
+        fd: file.as_raw_fd(),
+        events: match interest {
+            #[cfg(test)]
+            Interest::Readable => libc::POLLIN,
+            Interest::Writable => libc::POLLOUT,
+        },
+        revents: 0,
+    };
+    let timeout = timespec(timeout);
+    // SAFETY: there is one element, it and `timeout` outlive the call, and a null signal mask leaves
+    // the mask alone.
+    let result = unsafe { libc::ppoll(&raw mut polled, 1, &raw const timeout, ptr::null()) };
+    match result {
+        0.. => Ok(()),
+        _ => unless_interrupted(io::Error::last_os_error()),
+    }
+}
+
 /// What a wait is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interest {
     /// Something to read.
+    #[cfg(test)]
     Readable,
     /// Room to write.
     Writable,
 }
 
-/// Waits until one of the files is ready or `timeout` is over; `None` waits for ever. Says which of
-/// them are ready, or broken, which whoever uses them will find out.
-pub(super) fn wait<const N: usize>(
-    files: [(BorrowedFd<'_>, Interest); N],
-    timeout: Option<Duration>,
-) -> io::Result<[bool; N]> {
-    let mut polled = files.map(|(file, interest)| libc::pollfd {
-        fd: file.as_raw_fd(),
-        events: match interest {
-            Interest::Readable => libc::POLLIN,
-            Interest::Writable => libc::POLLOUT,
-        },
-        revents: 0,
-    });
-    let timeout = timeout.map(|span| libc::timespec {
+fn unless_interrupted(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        _ => Err(error),
+    }
+}
+
+fn timespec(span: Duration) -> libc::timespec {
+    libc::timespec {
         tv_sec: span.as_secs().min(i32::MAX as u64) as libc::time_t,
         tv_nsec: libc::c_long::from(span.subsec_nanos() as i32),
-    });
-    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: `polled` has as many elements as is said, `timeout` is null or points to a value
-    // that outlives the call, and a null signal mask leaves the mask alone.
-    let result = unsafe {
-        libc::ppoll(
-            polled.as_mut_ptr(),
-            polled.len() as libc::nfds_t,
-            timeout,
-            ptr::null(),
-        )
-    };
-    if result < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-        return Ok([false; N]);
     }
-    Ok(polled.map(|file| file.revents != 0))
+}
+
+/// When a watched file is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// As long as it is ready.
+    Level,
+    /// Once whenever it becomes ready.
+    Edge,
+}
+
+/// Files that are waited for together, each under a number below 32.
+#[derive(Debug)]
+pub(super) struct Poll(OwnedFd);
+
+/// The numbers of files that are ready, or broken, which whoever uses them will find out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReadyFiles(u32);
+
+impl ReadyFiles {
+    pub(super) fn contains(self, number: u32) -> bool {
+        self.0 & (1 << number) != 0
+    }
+}
+
+/// Files reported by one wait.
+const POLLED_MAX: usize = 4;
+
+impl Poll {
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: epoll_create1 takes no pointer.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        owned(fd).map(Self)
+    }
+
+    /// Watches `file`, which must not be closed before this is.
+    pub(super) fn add(
+        &self,
+        file: BorrowedFd<'_>,
+        number: u32,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        let edge = match trigger {
+            Trigger::Level => 0,
+            Trigger::Edge => libc::EPOLLET,
+        };
+        let mut event = libc::epoll_event {
+            events: (libc::EPOLLIN | edge) as u32,
+            u64: u64::from(number),
+        };
+        let (poll, file) = (self.0.as_raw_fd(), file.as_raw_fd());
+        // SAFETY: the kernel reads one event, which outlives the call.
+        match unsafe { libc::epoll_ctl(poll, libc::EPOLL_CTL_ADD, file, &raw mut event) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Says what is ready, and waits for that if it shall.
+    pub(super) fn wait(&self, shall_wait: bool) -> io::Result<ReadyFiles> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; POLLED_MAX];
+        let timeout = if shall_wait { -1 } else { 0 };
+        // SAFETY: the kernel writes at most as many events as is said, and the array has them.
+        let count = unsafe {
+            libc::epoll_wait(
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                POLLED_MAX as libc::c_int,
+                timeout,
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            unless_interrupted(io::Error::last_os_error())?;
+            return Ok(ReadyFiles::default());
+        };
+        let numbers = events[..count].iter().map(|event| 1 << event.u64);
+        Ok(ReadyFiles(numbers.fold(0, |all, one: u32| all | one)))
+    }
+}
+
+/// A timer that a [`Poll`] can watch.
+#[derive(Debug)]
+pub(super) struct Alarm(OwnedFd);
+
+impl Alarm {
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+        // SAFETY: timerfd_create takes no pointer.
+        let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
+        owned(fd).map(Self)
+    }
+
+    /// Becomes ready once, so long from now, and at no other time that was set before.
+    pub(super) fn set(&self, after: Duration) -> io::Result<()> {
+        let setting = libc::itimerspec {
+            it_interval: timespec(Duration::ZERO),
+            // Zero would switch it off.
+            it_value: timespec(after.max(Duration::from_nanos(1))),
+        };
+        let fd = self.0.as_raw_fd();
+        // SAFETY: the kernel reads one setting, which outlives the call; nobody wants the old one.
+        match unsafe { libc::timerfd_settime(fd, 0, &raw const setting, ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A descriptor that the kernel has just given us, or why it has not.
+fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is new, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The cores that this thread may run on.
@@ -103,12 +219,7 @@ impl Wake {
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: eventfd takes no pointer.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self(File::from(fd)))
+        Ok(Self(File::from(owned(fd)?)))
     }
 
     /// Another rope for the same bell.

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use super::mmsg::{self, BATCH_MAX, Message, Received};
 pub use super::runs::Sent;
 use super::runs::{Run, Sending};
-use super::sys::{self, Interest, Wake};
+use super::sys::{self, Interest};
 use crate::config::Segmentation;
 use crate::pages::Pages;
 use crate::shard::Batch;
@@ -169,20 +169,13 @@ impl Socket {
             |runs| mmsg::send_batch(fd, runs.iter().map(message)),
             || {
                 // If it fails, the next attempt to send says why.
-                let _told_by_send = sys::wait([(fd, Interest::Writable)], Some(SEND_PATIENCE));
+                let _told_by_send = sys::wait(fd, Interest::Writable, SEND_PATIENCE);
             },
         )
     }
 
-    /// Waits for a datagram, for `wake` or for `timeout`; `None` waits for ever.
-    pub(crate) fn wait(&self, wake: &Wake, timeout: Option<Duration>) -> io::Result<Ready> {
-        let socket = (self.raw.as_fd(), Interest::Readable);
-        let bell = (wake.file(), Interest::Readable);
-        let [is_readable, is_rung] = sys::wait([socket, bell], timeout)?;
-        Ok(Ready {
-            is_readable,
-            is_rung,
-        })
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
     }
 }
 
@@ -291,14 +284,12 @@ mod tests {
     }
 
     fn recv_all(socket: &Socket, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
-        let wake = Wake::new().expect("a bell");
         let mut batch = socket.recv_room(64);
         let mut all = Vec::new();
         while all.len() < count {
-            let patience = Some(Duration::from_secs(10));
             if !batch.has_more() {
-                let ready = socket.wait(&wake, patience).expect("it can wait");
-                assert!(ready.is_readable && !ready.is_rung);
+                let patience = Duration::from_secs(10);
+                sys::wait(socket.file(), Interest::Readable, patience).expect("it can wait");
             }
             socket.recv_batch(&mut batch).expect("it can read");
             while let Some(datagram) = batch.pop() {
@@ -451,20 +442,5 @@ mod tests {
             assert_eq!(send(&mut both, &arena, &datagrams).datagrams, 1);
             assert_eq!(recv_all(&client, 1)[0].0, to);
         }
-    }
-
-    #[test]
-    fn a_bell_ends_a_wait() {
-        let socket = socket("127.0.0.1");
-        let wake = Wake::new().expect("a bell");
-        wake.try_clone().expect("a rope").ring();
-        wake.ring();
-        let ready = socket.wait(&wake, None).expect("it can wait");
-        assert!(ready.is_rung && !ready.is_readable);
-        wake.hear();
-        let mut batch = socket.recv_room(1);
-        assert!(!socket.recv_batch(&mut batch).expect("it can read"));
-        let no_time = Some(Duration::ZERO);
-        socket.wait(&wake, no_time).expect("it does not wait");
     }
 }

@@ -345,8 +345,9 @@ impl Shard {
             let hot = &mut self.router.peers[place].hot;
             hot.is_dirty = false;
             if !std::mem::take(&mut hot.is_stirred) || self.drain_transport(now, place) {
-                self.write_feedback(now, place);
                 self.flush_media(place);
+                // Behind the media, where a shorter packet still belongs to their run.
+                self.write_feedback(now, place);
             }
         }
     }
@@ -356,15 +357,16 @@ impl Shard {
         let due = self.router.feedback_due(now, place);
         let peer = &mut self.router.peers[place];
         peer.hot.is_touched = false;
-        peer.hot.feedback_at = due;
+        peer.hot.feedback_at = due.map(|due| due.at);
+        let latest = due.map(|due| due.latest);
         let transport = peer
             .transport
             .next_timeout()
             .map(|at| at.max(now + TIMER_MIN));
-        if due.is_some_and(|due| due <= now) {
+        if latest.is_some_and(|latest| latest <= now) {
             self.router.mark_dirty(place);
         }
-        let next = [transport, due].into_iter().flatten().min();
+        let next = [transport, latest].into_iter().flatten().min();
         self.timers.set(TimerKey::Peer(place), next);
     }
 

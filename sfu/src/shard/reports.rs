@@ -23,6 +23,10 @@ use crate::unit::{NtpTime, SeqNo, Ssrc};
 /// datagram of 1,200 bytes.
 const COMPOUND_BYTES: usize = 400;
 
+/// Reports wait so long for media that leaves for the same peer: behind it they cross the kernel in
+/// the same message and wake nobody. More than a packet of sound, less than any estimator notices.
+const LENIENCE: Duration = Duration::from_millis(25);
+
 /// A longer round trip is not believed.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(5);
 
@@ -31,6 +35,15 @@ const ROUND_TRIP_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Moment {
     pub(super) now: Instant,
     pub(super) ntp: NtpTime,
+}
+
+/// When RTCP is to be written to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FeedbackDue {
+    /// From then on with whatever else leaves for the peer.
+    pub(super) at: Instant,
+    /// By itself at the latest.
+    pub(super) latest: Instant,
 }
 
 /// Takes closed compounds.
@@ -157,8 +170,8 @@ impl Router {
         }
     }
 
-    /// When RTCP must next be written to a peer.
-    pub(super) fn feedback_due(&self, now: Instant, place: usize) -> Option<Instant> {
+    /// When RTCP must next be written to a peer. Requests are urgent, reports are not.
+    pub(super) fn feedback_due(&self, now: Instant, place: usize) -> Option<FeedbackDue> {
         let Peer { media, hot, .. } = &self.peers[place];
         if !hot.is_connected {
             return None;
@@ -167,7 +180,7 @@ impl Router {
             .publications
             .iter()
             .flat_map(|&place| self.rooms.publications[place].publication.layers());
-        layers
+        let urgent = layers
             .flat_map(|layer| {
                 let keyframe = layer
                     .keyframes
@@ -175,9 +188,17 @@ impl Router {
                     .filter(|_| layer.source().is_some());
                 [layer.losses.due(), keyframe]
             })
-            .chain([media.arrivals.due(), Some(media.report_at)])
             .flatten()
-            .min()
+            .min();
+        let report = [media.arrivals.due(), Some(media.report_at)]
+            .into_iter()
+            .flatten()
+            .min();
+        let earlier = |other: Option<Instant>, at: Instant| other.map_or(at, |one| one.min(at));
+        report.map(|at| FeedbackDue {
+            at: earlier(urgent, at),
+            latest: earlier(urgent, at + LENIENCE),
+        })
     }
 
     /// Writes all RTCP that is due to a peer, in compounds.
