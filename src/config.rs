@@ -13,7 +13,10 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use sfu::config::SfuConfig;
-use signaling::config::{HttpConfig, Limits, RoomsConfig, Secret, SignalingConfig, TlsConfig};
+use signaling::config::{
+    HttpConfig, Limits, RoomsConfig, Secret, SignalingConfig, TlsConfig, WebhookConfig,
+};
+use signaling::consent::Policy;
 use toml::{Table, Value};
 
 use crate::cli::{self, ConfigArgs};
@@ -35,10 +38,15 @@ pub(crate) struct Config {
     pub(crate) keys: BTreeMap<String, Secret>,
     /// How rooms live and die.
     pub(crate) rooms: RoomsConfig,
+    /// Who is told what happens.
+    pub(crate) webhook: WebhookConfig,
     /// The bounds of the front door.
     pub(crate) limits: Limits,
     /// The media plane with its bounds.
     pub(crate) media: SfuConfig,
+    /// Whether rooms are recorded.
+    #[serde(skip)]
+    pub(crate) policy: Policy,
 }
 
 /// What is said about the running server.
@@ -71,8 +79,10 @@ impl Default for Config {
             tls: signaling.tls,
             keys: signaling.keys,
             rooms: signaling.rooms,
+            webhook: signaling.webhook,
             limits: signaling.limits,
             media: SfuConfig::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -109,6 +119,7 @@ impl Config {
     fn apply(&mut self, args: &ConfigArgs) {
         if args.dev {
             self.keys.extend(SignalingConfig::dev().keys);
+            self.policy = SignalingConfig::dev().recording;
         }
         set(&mut self.http.listen_ip, args.http_ip);
         set(&mut self.http.port, args.http_port);
@@ -144,6 +155,8 @@ impl Config {
             tls: self.tls.clone(),
             keys: self.keys.clone(),
             rooms: self.rooms.clone(),
+            webhook: self.webhook.clone(),
+            recording: self.policy,
             limits: self.limits.clone(),
         }
     }

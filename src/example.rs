@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 
 /// Which type documents which section.
-const SECTIONS: [(&str, &str, &str); 7] = [
+const SECTIONS: [(&str, &str, &str); 8] = [
     ("", "src/config.rs", "Config"),
     ("log", "src/config.rs", "LogConfig"),
     ("http", "signaling/src/config.rs", "HttpConfig"),
     ("rooms", "signaling/src/config.rs", "RoomsConfig"),
+    ("webhook", "signaling/src/config.rs", "WebhookConfig"),
     ("limits", "signaling/src/config.rs", "Limits"),
     ("media", "sfu/src/config.rs", "SfuConfig"),
     ("media.limits", "sfu/src/config.rs", "Limits"),

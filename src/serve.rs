@@ -8,6 +8,7 @@ use anyhow::Context;
 use sfu::handle::Sfu;
 use sfu::id::WorkerId;
 use signaling::app::{App, Media};
+use signaling::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -32,7 +33,9 @@ pub(crate) fn run(task: &Serve) -> anyhow::Result<()> {
 async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
     let media = start_media(config)?;
     let media_addresses = addresses(&media.sfu);
-    let app = App::new(config.signaling(), media)?;
+    let path = config.data_dir.join("consilium.db");
+    let store = Store::open(&path).with_context(|| format!("cannot use {}", path.display()))?;
+    let app = App::new(config.signaling(), media, store, None)?;
     let http = &config.http;
     let bound = app.bind().await.with_context(|| {
         let (ip, port) = (http.listen_ip, http.port);

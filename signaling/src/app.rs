@@ -9,17 +9,24 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
+use recorder::archive::Archive;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::SignalingConfig;
+use crate::egress::EgressBook;
 use crate::error::ConfigError;
 use crate::http::listener::{self, Listener};
 use crate::http::{self, Front, tls};
+use crate::outbox::Outbox;
 pub use crate::registry::Media;
-use crate::registry::Registry;
+use crate::registry::{Ledger, Registry};
+use crate::store::{Store, StoreError};
+use crate::wire::proto::EgressInfo;
+use crate::{outbox, webhook};
 
 /// Clients have so long to take their goodbye; a supervisor kills after ten seconds or more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -32,6 +39,9 @@ pub enum StartError {
     /// The operator's configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What must outlive the process cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The system has no more of something.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -43,6 +53,8 @@ pub struct App {
     tls: Option<TlsAcceptor>,
     registry: Arc<Registry>,
     pump: JoinHandle<()>,
+    outbox: Outbox,
+    feed: outbox::Feed,
 }
 
 /// A front door whose socket is bound.
@@ -53,11 +65,26 @@ pub struct Bound {
 
 impl App {
     /// Checks the configuration, reads the certificate and takes the media plane over.
-    pub fn new(config: SignalingConfig, media: Media) -> Result<Self, StartError> {
+    pub fn new(
+        config: SignalingConfig,
+        media: Media,
+        mut store: Store,
+        archive: Option<Arc<Archive>>,
+    ) -> Result<Self, StartError> {
         config.check()?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let front = Arc::new(Front::new(config));
-        let (registry, pump) = Registry::start(media, &front.config, &front.metrics)?;
+        let front = Arc::new(Front::new(config, archive));
+        let kept = store.egresses(front.config.limits.egresses_kept_max)?;
+        let kept = kept
+            .iter()
+            .filter_map(|one| EgressInfo::decode(&one.info[..]).ok());
+        let egresses = EgressBook::new(kept, front.config.limits.egresses_kept_max);
+        let (outbox, feed) = outbox::start(store, &front.config.webhook, &front.metrics)?;
+        let ledger = Ledger {
+            outbox: outbox.clone(),
+            egresses: Arc::new(egresses),
+        };
+        let (registry, pump) = Registry::start(media, ledger, &front.config, &front.metrics)?;
         assert!(
             front.registry.set(Arc::clone(&registry)).is_ok(),
             "a front door that was just made has no rooms"
@@ -67,6 +94,8 @@ impl App {
             tls,
             registry,
             pump,
+            outbox,
+            feed,
         })
     }
 
@@ -90,7 +119,22 @@ impl Bound {
             tls,
             registry,
             pump,
+            outbox,
+            feed,
         } = self.app;
+        let sender = webhook::run(
+            feed,
+            front.config.webhook.clone(),
+            Arc::clone(&front.keyring),
+            Arc::clone(&front.metrics),
+        );
+        let sender = tokio::spawn(sender);
+        let patience = front.config.rooms.empty_timeout;
+        let left = Arc::clone(&registry);
+        let waiting = tokio::spawn(async move {
+            time::sleep(patience).await;
+            left.give_up_egresses();
+        });
         let router = http::router(Arc::clone(&front));
         front.set_ready(true);
         Listener::new(Arc::clone(&front), router, self.tcp, tls)
@@ -105,6 +149,9 @@ impl Bound {
         if !matches!(ended, Ok(Ok(()))) {
             tracing::error!("the media plane's events failed");
         }
+        waiting.abort();
+        outbox.flush().await;
+        sender.abort();
     }
 }
 

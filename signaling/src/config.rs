@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::consent::Policy;
 use crate::error::ConfigError;
 
 /// The well-known development key, accepted on loopback addresses only.
@@ -36,6 +37,10 @@ pub struct SignalingConfig {
     pub keys: BTreeMap<String, Secret>,
     /// How rooms live and die.
     pub rooms: RoomsConfig,
+    /// Who is told what happens.
+    pub webhook: WebhookConfig,
+    /// Whether rooms are recorded.
+    pub recording: Policy,
     /// The bounds.
     pub limits: Limits,
 }
@@ -116,6 +121,37 @@ impl Default for RoomsConfig {
     }
 }
 
+/// Who is told what happens in the rooms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookConfig {
+    /// Every event is posted to each of these addresses, in the form of LiveKit's webhooks.
+    pub urls: Vec<String>,
+    /// The API key that signs them; the receiver checks with its secret. Needed with `urls`.
+    pub api_key: String,
+    /// A receiver that has not answered by then has not taken the event; it gets it again.
+    #[serde(with = "seconds")]
+    pub timeout: Duration,
+    /// Events that a receiver has not taken for so long are given up: a long weekend.
+    #[serde(with = "seconds")]
+    pub keep: Duration,
+    /// Events that wait for all receivers together; beyond, new ones are lost and counted. They
+    /// have about 2 KB each on the disk.
+    pub queued_max: usize,
+}
+
+impl Default for WebhookConfig {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            api_key: String::new(),
+            timeout: Duration::from_secs(10),
+            keep: Duration::from_secs(4 * 24 * 3600),
+            queued_max: 100_000,
+        }
+    }
+}
+
 /// Every bound of the front door. Reaching one is answered by an error that names it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -163,6 +199,10 @@ pub struct Limits {
     /// A connection that has not sent a whole request head by then is closed.
     #[serde(with = "seconds")]
     pub request_head_timeout: Duration,
+    /// Bytes of a request to the server API; the largest carries 64 KB of metadata.
+    pub api_body_bytes_max: usize,
+    /// Egresses that are over and still listed.
+    pub egresses_kept_max: usize,
     /// Connections of one server.
     pub connections_max: usize,
     /// Connections from one address: a hospital behind one address translator.
@@ -198,6 +238,8 @@ impl Default for Limits {
             room_inbox_max: 4_096,
             request_head_bytes_max: 64 << 10,
             request_head_timeout: Duration::from_secs(10),
+            api_body_bytes_max: 256 << 10,
+            egresses_kept_max: 1_000,
             connections_max: 20_000,
             connections_per_address_max: 500,
             joins_per_address_per_second_max: 50,
@@ -213,6 +255,7 @@ impl SignalingConfig {
         let keys = BTreeMap::from([(DEV_KEY.to_owned(), Secret::new(DEV_SECRET))]);
         Self {
             keys,
+            recording: Policy::Must,
             ..Self::default()
         }
     }
@@ -230,6 +273,7 @@ impl SignalingConfig {
             check_key(id, secret, is_loopback)?;
         }
         self.rooms.check()?;
+        self.webhook.check(&self.keys)?;
         self.limits.check()
     }
 }
@@ -258,6 +302,25 @@ impl RoomsConfig {
     }
 }
 
+impl WebhookConfig {
+    fn check(&self, keys: &BTreeMap<String, Secret>) -> Result<(), ConfigError> {
+        if self.urls.is_empty() {
+            return Ok(());
+        }
+        if !keys.contains_key(&self.api_key) {
+            return Err(ConfigError::WebhookKey);
+        }
+        let is_http = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        if !self.urls.iter().all(is_http) {
+            return Err(ConfigError::WebhookUrl);
+        }
+        if self.timeout.is_zero() {
+            return Err(ConfigError::Zero("webhook.timeout"));
+        }
+        Ok(())
+    }
+}
+
 impl Limits {
     fn check(&self) -> Result<(), ConfigError> {
         let bounds = [
@@ -281,6 +344,7 @@ impl Limits {
                 self.outgoing_queue_bytes_max,
             ),
             ("limits.room_inbox_max", self.room_inbox_max),
+            ("limits.api_body_bytes_max", self.api_body_bytes_max),
             ("limits.connections_max", self.connections_max),
             (
                 "limits.connections_per_address_max",
@@ -416,6 +480,17 @@ mod tests {
             config.check(),
             Err(ConfigError::Zero("rooms.ping_interval"))
         );
+    }
+
+    #[test]
+    fn webhooks_need_a_key_that_is_there_and_an_address() {
+        let mut config = SignalingConfig::dev();
+        config.webhook.urls = vec!["https://hospital.example/hook".into()];
+        assert_eq!(config.check(), Err(ConfigError::WebhookKey));
+        config.webhook.api_key = DEV_KEY.into();
+        assert_eq!(config.check(), Ok(()));
+        config.webhook.urls.push("hospital.example".into());
+        assert_eq!(config.check(), Err(ConfigError::WebhookUrl));
     }
 
     #[test]

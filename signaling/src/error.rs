@@ -49,6 +49,73 @@ pub enum ApiError {
     /// Scripted by a test.
     #[error("internal server error")]
     Internal,
+    /// A refusal of the server API, with its code and a plain sentence.
+    #[error("{1}")]
+    Api(Code, String),
+}
+
+/// How the server API names a refusal: Twirp's codes, as LiveKit's server SDKs read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The request makes no sense.
+    InvalidArgument,
+    /// The request does not parse.
+    Malformed,
+    /// No token, or one that is not good.
+    Unauthenticated,
+    /// A good token that does not grant this.
+    PermissionDenied,
+    /// What is asked about is not there.
+    NotFound,
+    /// There is no such address.
+    BadRoute,
+    /// Not as things are now.
+    FailedPrecondition,
+    /// A bound is reached.
+    ResourceExhausted,
+    /// A bound is reached: there is no room on the disk.
+    NoStorage,
+    /// The protocol has it and this server does not.
+    Unimplemented,
+    /// A fault of this server.
+    Internal,
+    /// Not now.
+    Unavailable,
+}
+
+impl Code {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::Malformed => "malformed",
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied => "permission_denied",
+            Self::NotFound => "not_found",
+            Self::BadRoute => "bad_route",
+            Self::FailedPrecondition => "failed_precondition",
+            Self::ResourceExhausted | Self::NoStorage => "resource_exhausted",
+            Self::Unimplemented => "unimplemented",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The status that goes with it. A full disk has one of its own (RFC 4918 section 11.5).
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidArgument | Self::Malformed => 400,
+            Self::Unauthenticated => 401,
+            Self::PermissionDenied => 403,
+            Self::NotFound | Self::BadRoute => 404,
+            Self::FailedPrecondition => 412,
+            Self::ResourceExhausted => 429,
+            Self::Internal => 500,
+            Self::Unimplemented => 501,
+            Self::Unavailable => 503,
+            Self::NoStorage => 507,
+        }
+    }
 }
 
 impl ApiError {
@@ -62,6 +129,23 @@ impl ApiError {
             Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             Self::Full(_) | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Api(code, _) => {
+                StatusCode::from_u16(code.status()).expect("codes have statuses of HTTP")
+            }
+        }
+    }
+
+    /// The code that says it over the server API.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Token(_) => Code::Unauthenticated,
+            Self::NotGranted(_) | Self::WrongRoom => Code::PermissionDenied,
+            Self::BadRequest(_) | Self::TooLarge(_) => Code::InvalidArgument,
+            Self::RoomNotFound | Self::NotFound => Code::NotFound,
+            Self::TooManyAttempts => Code::ResourceExhausted,
+            Self::Full(_) | Self::ShuttingDown => Code::Unavailable,
+            Self::Internal => Code::Internal,
+            Self::Api(code, _) => *code,
         }
     }
 }
@@ -98,6 +182,12 @@ pub enum ConfigError {
     /// Connections would be thought dead between two pings.
     #[error("rooms.ping_timeout: must be longer than rooms.ping_interval")]
     PingTimeout,
+    /// Receivers could not check who sends.
+    #[error("webhook.api_key: must name one of [keys], because webhook.urls is set")]
+    WebhookKey,
+    /// An address of a receiver is none.
+    #[error("webhook.urls: must begin with https:// or http://")]
+    WebhookUrl,
     /// No join request would get through.
     #[error("limits.request_head_bytes_max: must be at least 16384")]
     RequestHead,

@@ -86,6 +86,21 @@ pub fn data_packet(bytes: &[u8]) {
     }
 }
 
+/// Requests to the server API, in both encodings.
+pub fn api_request(bytes: &[u8]) {
+    crate::http::twirp::fuzz(bytes);
+}
+
+/// What people write to each other, as far as it is read on its way through.
+pub fn chat(bytes: &[u8]) {
+    let mut reader = crate::room::chat::ChatReader::default();
+    let sender = crate::room::participant::ParticipantKey(1);
+    for piece in bytes.chunks(bytes.len().div_ceil(3).max(1)) {
+        let _ = reader.read(sender, piece); // a text or not
+    }
+    let _ = reader.read(sender, bytes); // likewise
+}
+
 /// Frames of the signalling WebSocket, in both encodings.
 pub fn signal_frame(bytes: &[u8]) {
     let frame = Frame::Binary(bytes.to_vec().into());

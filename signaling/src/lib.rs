@@ -17,6 +17,14 @@ pub mod sdp;
 pub mod token;
 pub mod wire;
 
+pub mod consent;
+pub mod egress;
+pub mod sid;
+pub mod store;
+
+pub mod outbox;
+pub mod webhook;
+
 pub mod room;
 
 pub mod registry;

@@ -52,6 +52,12 @@ counts! {
     MessagesMalformed => "signal_messages_malformed_total", "Signalling messages that did not decode.";
     /// The media plane refused a command.
     CommandsRefused => "commands_refused_total", "Commands that the media plane refused.";
+    /// A receiver took a webhook.
+    WebhooksDelivered => "webhooks_delivered_total", "Webhooks delivered.";
+    /// A receiver did not take a webhook; it will get it again.
+    WebhooksRefused => "webhooks_refused_total", "Attempts to deliver a webhook that failed.";
+    /// A webhook was given up.
+    WebhooksLost => "webhooks_lost_total", "Webhooks given up because of their age or number.";
 }
 
 macro_rules! levels {

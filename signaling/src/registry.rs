@@ -20,14 +20,19 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::SignalingConfig;
+use crate::egress::{Ask, EgressBook, EgressRefusal};
 use crate::error::ApiError;
 use crate::metrics::{Count, Metrics};
+use crate::outbox::{Notice, Outbox};
 use crate::placement::{Placement, place};
-use crate::room::actor::{Actor, Input, JoinRefusal};
+use crate::room::actor::{Actor, Asked, EgressAnswer, Input, JoinRefusal};
 use crate::room::outlet::Outlet;
 use crate::room::participant::{Hello, ParticipantKey};
 use crate::room::requests::Request;
-use crate::room::{Room, Setup, sid};
+use crate::room::scribe::Scribe;
+use crate::room::{Room, Setup};
+use crate::sid;
+use crate::wire::proto::{EgressInfo, RoomEndReason, WebhookEvent};
 
 /// A room that ends while somebody knocks is made anew; that this happens so often to one caller
 /// means that something else is wrong.
@@ -52,7 +57,17 @@ pub struct Registry {
     inboxes: DashMap<RoomId, mpsc::Sender<Input>>,
     /// Rooms on each worker.
     load: Vec<AtomicUsize>,
+    outbox: Outbox,
+    egresses: Arc<EgressBook>,
     is_closing: AtomicBool,
+}
+
+/// What rooms leave behind: events for others, and who asked for recordings.
+pub struct Ledger {
+    /// Where events go.
+    pub outbox: Outbox,
+    /// Where egresses are written down.
+    pub egresses: Arc<EgressBook>,
 }
 
 #[derive(Clone)]
@@ -74,6 +89,7 @@ impl Registry {
     /// with the media plane.
     pub fn start(
         media: Media,
+        ledger: Ledger,
         config: &SignalingConfig,
         metrics: &Arc<Metrics>,
     ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
@@ -82,6 +98,7 @@ impl Registry {
         let addresses = |worker: usize| sfu.addresses(WorkerId(worker as u16));
         let setup = Setup {
             rooms: config.rooms.clone(),
+            recording: config.recording,
             limits: config.limits.clone(),
             candidates: workers.clone().map(addresses).collect(),
             fingerprint: sfu.fingerprint(),
@@ -94,6 +111,8 @@ impl Registry {
             metrics: Arc::clone(metrics),
             rooms: DashMap::new(),
             inboxes: DashMap::new(),
+            outbox: ledger.outbox,
+            egresses: ledger.egresses,
             is_closing: AtomicBool::new(false),
         });
         let carrier = Arc::clone(&registry);
@@ -176,12 +195,21 @@ impl Registry {
         let (inbox, receiver) = mpsc::channel(setup.limits.room_inbox_max);
         self.load[worker].fetch_add(1, Ordering::Relaxed);
         self.inboxes.insert(id, inbox.clone());
+        let mut room = Room::new(Instant::now(), id, name.to_owned(), placement.worker, setup);
+        room.resume_egresses(self.egresses.resume(name));
+        let (scribe, reports) = Scribe::new();
         let actor = Actor {
-            room: Room::new(Instant::now(), id, name.to_owned(), placement.worker, setup),
+            room,
             placement,
             sfu: Arc::clone(&self.sfu),
             metrics: Arc::clone(&self.metrics),
             inbox: receiver,
+            scribe,
+            reports,
+            outbox: self.outbox.clone(),
+            egresses: Arc::clone(&self.egresses),
+            asked: Asked::default(),
+            end: RoomEndReason::RoomEndIdleTimeout,
         };
         let registry = Arc::clone(self);
         let name = name.to_owned();
@@ -213,6 +241,52 @@ impl Registry {
 
     fn forget(&self, name: &str, id: RoomId) {
         self.rooms.remove_if(name, |_, handle| handle.id == id);
+    }
+
+    /// The book of requests to record.
+    pub fn egresses(&self) -> &EgressBook {
+        &self.egresses
+    }
+
+    /// Has a room recorded that is there.
+    pub async fn start_egress(&self, ask: Ask) -> EgressAnswer {
+        let room = ask.room.clone();
+        self.ask(&room, |reply| Input::StartEgress(Box::new(ask), reply))
+            .await
+    }
+
+    /// Ends a request to record.
+    pub async fn stop_egress(&self, room: &str, id: String) -> EgressAnswer {
+        self.ask(room, |reply| Input::StopEgress(id, reply)).await
+    }
+
+    async fn ask(
+        &self,
+        room: &str,
+        input: impl FnOnce(oneshot::Sender<EgressAnswer>) -> Input,
+    ) -> EgressAnswer {
+        let handle = self.rooms.get(room).map(|handle| handle.inbox.clone());
+        let inbox = handle.ok_or(EgressRefusal::NoRoom)?;
+        let (reply, answer) = oneshot::channel();
+        let is_sent = inbox.send(input(reply)).await.is_ok();
+        match answer.await {
+            Ok(answer) if is_sent => answer,
+            _ => Err(EgressRefusal::Closing),
+        }
+    }
+
+    /// Rooms that a killed process recorded and that have not come back will not.
+    pub fn give_up_egresses(&self) {
+        let over: Vec<EgressInfo> = self.egresses.give_up();
+        for info in over {
+            let event = WebhookEvent {
+                event: "egress_ended".to_owned(),
+                egress_info: Some(info.clone()),
+                ..WebhookEvent::default()
+            };
+            let room = info.room_name;
+            self.outbox.put(Notice { room, event });
+        }
     }
 
     /// Brings one event where it belongs.

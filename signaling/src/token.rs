@@ -91,6 +91,27 @@ pub struct Grants {
     /// What may be done.
     #[serde(deserialize_with = "or_default")]
     pub video: VideoGrant,
+    /// What may be done that LiveKit knows nothing of.
+    #[serde(
+        deserialize_with = "or_default",
+        skip_serializing_if = "Consilium::is_empty"
+    )]
+    pub consilium: Consilium,
+}
+
+/// Grants of our own, beside LiveKit's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Consilium {
+    /// `compliance` opens the recordings of the key that signed the token.
+    #[serde(deserialize_with = "or_default")]
+    pub role: String,
+}
+
+impl Consilium {
+    fn is_empty(&self) -> bool {
+        self.role.is_empty()
+    }
 }
 
 /// What a token grants. `None` is what the token does not mention.

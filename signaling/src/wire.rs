@@ -60,7 +60,9 @@ pub fn decode_request(
             .map(|request| Some((request, Encoding::Binary)))
             .map_err(|_| WireError::Malformed),
         Frame::Text(text) => {
-            check_json_depth(text.as_bytes())?;
+            if !is_shallow_json(text.as_bytes()) {
+                return Err(WireError::Malformed);
+            }
             serde_json::from_str(text)
                 .map(|request| Some((request, Encoding::Json)))
                 .map_err(|_| WireError::Malformed)
@@ -119,20 +121,17 @@ fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, WireError> {
     Ok(unpacked)
 }
 
-/// Refuses text that would make a recursive reader of JSON go deep.
-fn check_json_depth(text: &[u8]) -> Result<(), WireError> {
+/// Whether a JSON text nests no deeper than messages of ours can: parsing recurses.
+pub fn is_shallow_json(text: &[u8]) -> bool {
     let mut depth = 0_usize;
-    for byte in text {
+    text.iter().all(|byte| {
         match byte {
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if depth > JSON_DEPTH_MAX {
-            return Err(WireError::Malformed);
-        }
-    }
-    Ok(())
+        depth <= JSON_DEPTH_MAX
+    })
 }
 
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(

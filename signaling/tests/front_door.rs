@@ -36,7 +36,7 @@ impl Door {
                 .await
                 .expect("a free port");
             let address = tcp.local_addr().expect("bound");
-            let front = Arc::new(Front::new(config));
+            let front = Arc::new(Front::new(config, None));
             front.set_ready(true);
             let router = router(Arc::clone(&front));
             tokio::spawn(Listener::new(front, router, tcp, acceptor).run(stopped));

@@ -125,3 +125,17 @@ fn join_requests() {
         .collect();
     run(fuzz::join_request, &wrapped, 100_000);
 }
+
+#[test]
+fn requests_to_the_server_api() {
+    let mut inputs = corpus("c2s");
+    inputs.push(br#"{"roomName":"r","fileOutputs":[{"filepath":"x"}],"layout":"grid"}"#.to_vec());
+    inputs.push(br#"{"room_name":"r","track_id":"TR_x","file":{"filepath":"/x.ogg"}}"#.to_vec());
+    inputs.push(vec![b'['; 100_000]);
+    run(fuzz::api_request, &inputs, 5_000);
+}
+
+#[test]
+fn what_people_write() {
+    run(fuzz::chat, &corpus("dc"), 20_000);
+}

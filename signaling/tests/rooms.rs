@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use sfu::config::SfuConfig;
 use sfu::handle::Sfu;
 use signaling::config::{Limits, SignalingConfig};
+use signaling::egress::EgressBook;
 use signaling::error::ApiError;
 use signaling::metrics::Metrics;
-use signaling::registry::{Media, Registry, Seat};
+use signaling::outbox;
+use signaling::registry::{Ledger, Media, Registry, Seat};
 use signaling::room::outlet::Item;
 use signaling::room::requests::Request;
 use signaling::session::negotiate::hello;
+use signaling::store::Store;
 use signaling::token::Grants;
 use signaling::wire::proto;
 use signaling::wire::proto::signal_request::Message as Asked;
@@ -33,7 +36,14 @@ fn registry(config: &SignalingConfig) -> Arc<Registry> {
         data_message_bytes_max: media.limits.data_message_bytes_max,
     };
     let metrics = Arc::new(Metrics::default());
-    let (registry, _pump) = Registry::start(media, config, &metrics).expect("a thread");
+    let store = Store::in_memory().expect("opens");
+    let (outbox, _feed) = outbox::start(store, &config.webhook, &metrics).expect("a thread");
+    let ledger = Ledger {
+        outbox,
+        egresses: Arc::new(EgressBook::new([], 10)),
+    };
+    let started = Registry::start(media, ledger, config, &metrics);
+    let (registry, _pump) = started.expect("a thread");
     registry
 }
 
@@ -50,7 +60,7 @@ async fn join(registry: &Arc<Registry>, room: &str, identity: &str) -> Result<Se
         }),
         ..Default::default()
     };
-    let hello = hello(grants, request, &Limits::default()).expect("a good offer");
+    let hello = hello(grants, "clinic", request, &Limits::default()).expect("a good offer");
     registry.join(room, hello).await
 }
 

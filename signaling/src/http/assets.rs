@@ -28,6 +28,9 @@ struct Dist;
 /// Shown where the client was never built.
 const PLACEHOLDER: &str = include_str!("placeholder.html");
 
+/// The page of the compliance staff, at `/compliance/`.
+const COMPLIANCE: &str = "compliance/index.html";
+
 /// Files that carry their hash in their name never change (Vite puts them all there).
 const HASHED: &str = "assets/";
 
@@ -63,6 +66,7 @@ impl Assets {
     fn find(&self, path: &str) -> Option<&File> {
         match path.trim_start_matches('/') {
             "" => self.files.get("index.html"),
+            "compliance/" => self.files.get(COMPLIANCE),
             file => self.files.get(file),
         }
     }
@@ -143,7 +147,15 @@ pub(super) async fn serve(State(front): State<Arc<Front>>, uri: Uri, asked: Head
         Some(file) => file.respond(&asked),
         None => (StatusCode::NOT_FOUND, "not found").into_response(),
     };
-    protect(response.headers_mut(), asked.get(header::HOST));
+    // The page of the compliance staff opens no socket and needs no camera.
+    let is_room = !uri.path().starts_with("/compliance/");
+    let host = asked.get(header::HOST).filter(|_| is_room);
+    protect(response.headers_mut(), host);
+    if !is_room {
+        let nothing = "camera=(), microphone=(), display-capture=(), geolocation=()";
+        let nothing = HeaderValue::from_static(nothing);
+        response.headers_mut().insert("permissions-policy", nothing);
+    }
     response
 }
 

@@ -14,6 +14,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
+use recorder::archive::Archive;
 
 use crate::config::SignalingConfig;
 use crate::limits::{AddressLimits, ConnectionSlot};
@@ -22,10 +23,13 @@ use crate::registry::Registry;
 use crate::token::Keyring;
 
 pub mod assets;
+pub mod egress;
 pub mod health;
 pub mod listener;
+pub mod replay;
 pub mod rtc;
 pub mod tls;
+pub mod twirp;
 
 /// What every handler of the front door shares.
 pub struct Front {
@@ -39,6 +43,10 @@ pub struct Front {
     pub metrics: Arc<Metrics>,
     /// The rooms, once the media plane runs.
     pub registry: OnceLock<Arc<Registry>>,
+    /// The recordings, if this server has an archive.
+    pub archive: Option<Arc<Archive>>,
+    /// Verifying reads a whole recording: one at a time.
+    pub verifying: tokio::sync::Mutex<()>,
     /// The web client.
     pub assets: assets::Assets,
     is_ready: AtomicBool,
@@ -55,12 +63,14 @@ pub struct Caller {
 
 impl Front {
     /// Handlers' shared state for a checked configuration.
-    pub fn new(config: SignalingConfig) -> Self {
+    pub fn new(config: SignalingConfig, archive: Option<Arc<Archive>>) -> Self {
         Self {
             keyring: Arc::new(Keyring::new(&config.keys, &config.limits)),
             addresses: AddressLimits::new(&config.limits),
             metrics: Arc::default(),
             registry: OnceLock::new(),
+            archive,
+            verifying: tokio::sync::Mutex::new(()),
             assets: assets::Assets::embedded(),
             is_ready: AtomicBool::new(false),
             config: Arc::new(config),
@@ -95,6 +105,8 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
         .merge(rtc::routes())
+        .merge(replay::routes())
+        .merge(twirp::routes(front.config.limits.api_body_bytes_max))
         .fallback(get(assets::serve))
         .layer(middleware::from_fn_with_state(Arc::clone(&front), log))
         .with_state(front)

@@ -129,7 +129,7 @@ async fn seat(
         .grants
         .room_to_join(asked.room.as_deref())?
         .to_owned();
-    let hello = hello(verified.grants.clone(), request, limits)?;
+    let hello = hello(verified.grants.clone(), &verified.key, request, limits)?;
     let seat = registry.join(&room, hello).await?;
     Ok(Place::Taken(Box::new(Session {
         config: Arc::clone(&front.config),

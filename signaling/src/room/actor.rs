@@ -3,29 +3,38 @@
 //! Everything that concerns a room comes through its inbox, one thing after the other, so the room
 //! itself needs no locks. The inbox is bounded; sessions wait for a place in it, the media plane's
 //! events never do. A room that cannot hand its commands on ends, rather than go on with media that
-//! differs from what clients were told.
+//! differs from what clients were told. What the recorder reports has an inbox of its own, which
+//! outlives the other one until the recording is closed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sfu::handle::Sfu;
 use sfu::id::{TransportId, WorkerId};
-use sfu::shard::command::Directive;
+use sfu::shard::command::{Command, Directive};
 use sfu::shard::event::EventKind;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use super::notices::end_reason;
 use super::participant::{Hello, ParticipantKey};
+use super::recording::{AskId, Order, Report};
 use super::requests::Request;
+use super::scribe::Scribe;
 use super::{Removal, Room};
+use crate::egress::{Ask, EgressBook, EgressRefusal};
 use crate::error::ApiError;
 use crate::metrics::{Level, Metrics};
+use crate::outbox::{Notice, Outbox};
 use crate::placement::Placement;
-use crate::wire::proto::DisconnectReason;
 use crate::wire::proto::leave_request::Action;
+use crate::wire::proto::{DisconnectReason, EgressInfo, RoomEndReason};
 
 /// Time-outs are a matter of seconds; changes of the head count are told this often.
 const TICK: Duration = Duration::from_millis(250);
+/// A recording is closed within seconds: the last flush, a manifest, a leaf of the log.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Something for a room.
 pub enum Input {
@@ -42,9 +51,16 @@ pub enum Input {
     Event(WorkerId, EventKind),
     /// A participant sent more data than the inbox could take.
     Flooded(TransportId),
+    /// Somebody asks for the room to be recorded.
+    StartEgress(Box<Ask>, oneshot::Sender<EgressAnswer>),
+    /// Somebody does not want it to be any more.
+    StopEgress(String, oneshot::Sender<EgressAnswer>),
     /// The server is going down.
     ShutDown,
 }
+
+/// What somebody is told who asked about an egress.
+pub type EgressAnswer = Result<EgressInfo, EgressRefusal>;
 
 /// Why somebody was not let in.
 pub enum JoinRefusal {
@@ -66,6 +82,39 @@ pub struct Actor {
     pub metrics: Arc<Metrics>,
     /// What comes in.
     pub inbox: mpsc::Receiver<Input>,
+    /// Writes the recording.
+    pub scribe: Scribe,
+    /// What the recorder says.
+    pub reports: mpsc::UnboundedReceiver<Report>,
+    /// Where events go that others shall hear of.
+    pub outbox: Outbox,
+    /// Where egresses are written down.
+    pub egresses: Arc<EgressBook>,
+    /// Who waits for an answer.
+    pub asked: Asked,
+    /// Why it ends.
+    pub end: RoomEndReason,
+}
+
+/// Who waits for an answer.
+#[derive(Default)]
+pub struct Asked {
+    last: u64,
+    waiting: HashMap<AskId, oneshot::Sender<EgressAnswer>>,
+}
+
+impl Asked {
+    fn wait(&mut self, reply: oneshot::Sender<EgressAnswer>) -> AskId {
+        self.last += 1;
+        self.waiting.insert(AskId(self.last), reply);
+        AskId(self.last)
+    }
+
+    fn answer(&mut self, id: AskId, answer: EgressAnswer) {
+        if let Some(reply) = self.waiting.remove(&id) {
+            let _ = reply.send(answer); // or whoever asked has gone
+        }
+    }
 }
 
 impl Actor {
@@ -82,12 +131,16 @@ impl Actor {
                     Some(input) => self.handle(input),
                     None => false,
                 },
+                Some(report) = self.reports.recv() => {
+                    self.room.report(Instant::now(), report);
+                    true
+                }
                 _ = tick.tick() => self.room.tick(Instant::now()),
             };
             goes_on &= self.flush();
             counted = self.count(counted);
         }
-        self.end(counted);
+        self.end(counted).await;
     }
 
     fn handle(&mut self, input: Input) -> bool {
@@ -107,7 +160,16 @@ impl Actor {
             Input::Lost(key) => self.room.lose(now, key),
             Input::Event(worker, event) => self.room.event(now, worker, event),
             Input::Flooded(transport) => self.room.flooded(now, transport),
+            Input::StartEgress(ask, reply) => {
+                let id = self.asked.wait(reply);
+                self.room.start_egress(id, *ask);
+            }
+            Input::StopEgress(egress, reply) => {
+                let id = self.asked.wait(reply);
+                self.room.stop_egress(id, &egress);
+            }
             Input::ShutDown => {
+                self.end = end_reason(DisconnectReason::ServerShutdown);
                 let removal = Removal::told(DisconnectReason::ServerShutdown, Action::Reconnect);
                 self.room.shut_down(now, removal);
                 return false;
@@ -116,20 +178,81 @@ impl Actor {
         true
     }
 
-    /// Hands the commands on. Says whether the room can go on.
+    /// Hands the commands on, after what the recorder must know before the media plane acts. Says
+    /// whether the room can go on.
     fn flush(&mut self) -> bool {
+        let (told, later) = self.room.take_orders();
+        self.carry_out(told);
         for (worker, command) in self.room.take_commands() {
-            let directive = Directive {
-                room: self.room.id(),
-                epoch: self.placement.epoch,
-                command,
-            };
-            if self.sfu.send(worker, directive).is_err() {
-                tracing::error!(room = %self.room.id(), "the media worker takes no more commands");
+            if !self.send(worker, command) {
                 return false;
             }
         }
-        true
+        let goes_on = self.carry_out(later);
+        self.tell();
+        goes_on
+    }
+
+    /// Carries out what the room has decided about its recording. Says whether the room can go on.
+    fn carry_out(&mut self, orders: Vec<Order>) -> bool {
+        orders.into_iter().all(|order| {
+            let command = self.scribe.carry_out(&self.room, order);
+            command.is_none_or(|(worker, command)| self.send(worker, command))
+        })
+    }
+
+    /// Tells those who asked, and the outside, what has happened.
+    fn tell(&mut self) {
+        for (id, answer) in self.room.take_answers() {
+            self.asked.answer(id, answer);
+        }
+        for event in self.room.take_notices() {
+            if let Some(info) = &event.egress_info {
+                self.egresses.put(info.clone());
+            }
+            let room = self.room.name().to_owned();
+            self.outbox.put(Notice { room, event });
+        }
+    }
+
+    fn send(&self, worker: WorkerId, command: Command) -> bool {
+        let directive = Directive {
+            room: self.room.id(),
+            epoch: self.placement.epoch,
+            command,
+        };
+        let is_sent = self.sfu.send(worker, directive).is_ok();
+        if !is_sent {
+            tracing::error!(room = %self.room.id(), "the media worker takes no more commands");
+        }
+        is_sent
+    }
+
+    /// Waits until the recording is closed, but not for ever.
+    async fn close_recording(&mut self) {
+        self.room.finish_recording();
+        let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+        self.conclude();
+        while self.room.is_recording() {
+            match tokio::time::timeout_at(deadline, self.reports.recv()).await {
+                Ok(Some(report)) => self.room.report(Instant::now(), report),
+                _ => {
+                    tracing::error!(room = %self.room.id(), "the recorder does not close");
+                    self.room.abandon_recording();
+                }
+            }
+            self.conclude();
+        }
+        self.room.notify_room_finished(self.end);
+        self.tell();
+    }
+
+    /// What is left to be recorded and told of a room that has ended in the media plane.
+    fn conclude(&mut self) {
+        let (told, later) = self.room.take_orders();
+        self.carry_out(told);
+        self.carry_out(later);
+        self.tell();
     }
 
     fn count(&self, before: usize) -> usize {
@@ -139,28 +262,29 @@ impl Actor {
         now
     }
 
-    fn end(mut self, counted: usize) {
+    async fn end(mut self, counted: usize) {
         // Whoever comes now finds the inbox closed and asks for a new room.
         self.inbox.close();
         while let Ok(input) = self.inbox.try_recv() {
-            if let Input::Join(hello, reply) = input {
-                let _ = reply.send(Err(JoinRefusal::RoomEnded(hello))); // or nobody waits any more
+            match input {
+                // Or nobody waits any more.
+                Input::Join(hello, reply) => {
+                    let _ = reply.send(Err(JoinRefusal::RoomEnded(hello)));
+                }
+                Input::StartEgress(_, reply) | Input::StopEgress(_, reply) => {
+                    let _ = reply.send(Err(EgressRefusal::Closing));
+                }
+                _ => {}
             }
         }
         let removal = Removal::told(DisconnectReason::RoomClosed, Action::Reconnect);
         self.room.shut_down(Instant::now(), removal);
         let _ = self.room.take_commands(); // closing the room does all of it
         for worker in self.room.workers() {
-            let directive = Directive {
-                room: self.room.id(),
-                epoch: self.placement.epoch,
-                command: sfu::shard::command::Command::CloseRoom,
-            };
-            if self.sfu.send(worker, directive).is_err() {
-                tracing::error!(room = %self.room.id(), "a room stays behind in the media plane");
-            }
+            self.send(worker, Command::CloseRoom);
         }
         self.count(counted);
+        self.close_recording().await;
         self.metrics.fall(Level::Rooms);
     }
 }

@@ -40,6 +40,7 @@ impl Room {
             } => self.relay(transport, channel, &payload),
             EventKind::Refused { error } => self.refused(now, &error),
             EventKind::RoomLost => self.worker_lost(now, worker),
+            EventKind::TapLost => self.tap_lost(worker),
             // Tracks are announced by their section; layers are the media plane's own affair; the
             // counters are taken before they get here.
             _ => {}
@@ -49,6 +50,7 @@ impl Room {
     /// A worker has lost its part of the room. Whoever was there must connect anew; the others go
     /// on, unless there are none.
     fn worker_lost(&mut self, now: Instant, worker: WorkerId) {
+        self.tap_lost(worker);
         if !self.spread.lose(worker) {
             self.is_lost = true;
             return;
@@ -175,6 +177,9 @@ impl Room {
             note_change(&mut changed, publisher, &before);
         }
         self.tell_speakers(&changed);
+        for (_, speaker) in changed {
+            self.note_speaking(speaker.sid, speaker.active);
+        }
     }
 
     /// A track fell silent because it was muted.
@@ -223,6 +228,9 @@ impl Room {
         let Some(patched) = read_message(sender, channel, payload) else {
             return;
         };
+        if channel == DataChannel::Reliable {
+            self.note_chat(key, &patched.payload);
+        }
         let recipients = self.participants.values_mut().filter(|one| {
             one.key != key
                 && patched.destinations.include(&one.identity, &one.sid)

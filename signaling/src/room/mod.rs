@@ -4,16 +4,19 @@
 //! go in; messages land in the participants' outlets and commands for the media plane come out.
 //! [`actor`] gives it a task and an inbox. The questions live in files of their own: what was agreed
 //! about a transport ([`negotiation`]), what a client asks for ([`requests`]), what the media plane
-//! reports ([`events`]).
+//! reports ([`events`]), what is recorded ([`recording`]), what the outside hears ([`notices`]).
 
 pub mod actor;
+pub mod chat;
 pub mod events;
 pub mod negotiation;
+pub mod notices;
 pub mod outlet;
 pub mod participant;
 pub mod permissions;
+pub mod recording;
 pub mod requests;
-pub mod sid;
+pub mod scribe;
 pub mod slots;
 pub mod spread;
 pub mod subscriptions;
@@ -29,16 +32,20 @@ use sfu::media::MediaKind;
 use sfu::shard::command::Command;
 use sfu::transport::params::Fingerprint;
 
+use self::chat::ChatReader;
 use self::participant::{Hello, Participant, ParticipantKey};
+use self::recording::RoomRecording;
 use self::spread::Spread;
 use crate::config::{Limits, RoomsConfig};
+use crate::consent::{POLICY_TAG, Policy};
 use crate::error::ApiError;
+use crate::sid;
 use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::participant_info::State;
 use crate::wire::proto::signal_response::Message;
 use crate::wire::proto::{
-    self, DisconnectReason, JoinResponse, LeaveRequest, ParticipantInfo, ParticipantUpdate,
-    RoomUpdate, ServerInfo, SpeakersChanged,
+    self, DisconnectReason, EgressInfo, JoinResponse, LeaveRequest, ParticipantInfo,
+    ParticipantUpdate, RoomUpdate, ServerInfo, SpeakersChanged, WebhookEvent,
 };
 
 /// What clients are told about us. They gate features by it, so it names the release of the
@@ -59,6 +66,8 @@ const DATA_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Setup {
     /// How rooms live and die.
     pub rooms: RoomsConfig,
+    /// Whether rooms are recorded.
+    pub recording: Policy,
     /// The bounds.
     pub limits: Limits,
     /// Where each worker listens.
@@ -82,6 +91,11 @@ pub struct Room {
     empty_since: Option<Instant>,
     had_participants: bool,
     told: Counts,
+    /// The API key of the one who came first: what is recorded here is its.
+    owner: String,
+    recording: RoomRecording,
+    chat: ChatReader,
+    notices: Vec<WebhookEvent>,
     /// The media plane has lost the whole room.
     is_lost: bool,
 }
@@ -125,7 +139,8 @@ impl Room {
     /// An empty room that begins on the worker `home`.
     pub fn new(now: Instant, id: RoomId, name: String, home: WorkerId, setup: Arc<Setup>) -> Self {
         let spread = Spread::new(home, setup.candidates.len(), setup.rooms.spill_busy_share);
-        Self {
+        let recording = RoomRecording::new(setup.recording, Vec::new());
+        let mut room = Self {
             id,
             sid: sid::room_sid(),
             name,
@@ -136,8 +151,34 @@ impl Room {
             empty_since: Some(now),
             had_participants: false,
             told: Counts::default(),
+            owner: String::new(),
+            recording,
+            chat: ChatReader::default(),
+            notices: Vec::new(),
             is_lost: false,
-        }
+        };
+        room.notify_room_started();
+        room
+    }
+
+    /// What a killed process was asked to record goes on once somebody is here.
+    pub fn resume_egresses(&mut self, left: Vec<EgressInfo>) {
+        self.recording = RoomRecording::new(self.setup.recording, left);
+    }
+
+    /// Its session id.
+    pub fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The API key whose room it is.
+    pub fn owner(&self) -> &str {
+        &self.owner
     }
 
     /// Its number in the media plane.
@@ -185,6 +226,9 @@ impl Room {
             let reason = DisconnectReason::DuplicateIdentity;
             self.remove(now, namesake, Removal::told(reason, Action::Disconnect));
         }
+        if !self.had_participants {
+            self.settle(&hello);
+        }
         let key = ParticipantKey(sid::next_number());
         let mut participant = Participant::new(key, &hello);
         let response = self.join_response(&mut participant);
@@ -192,6 +236,8 @@ impl Room {
         self.participants.insert(key, participant);
         self.empty_since = None;
         self.had_participants = true;
+        self.note_joined(key);
+        self.show_recording();
         self.announce(key);
         for request in hello.tracks {
             self.add_track(key, request);
@@ -200,6 +246,14 @@ impl Room {
             self.negotiate(now, key, &offer, id);
         }
         Ok(key)
+    }
+
+    /// Whoever comes first decides what the server leaves open.
+    fn settle(&mut self, hello: &Hello) {
+        self.owner.clone_from(&hello.api_key);
+        let config = hello.grants.room_config.as_ref();
+        let wish = config.and_then(|config| config.get("tags")?.get(POLICY_TAG)?.as_str());
+        self.recording.choose(self.setup.recording.for_room(wish));
     }
 
     fn join_response(&mut self, participant: &mut Participant) -> JoinResponse {
@@ -257,10 +311,11 @@ impl Room {
         Counts {
             participants: seen().count() as u32,
             publishers: seen().filter(|one| one.is_publisher()).count() as u32,
-            is_recorded: self
-                .participants
-                .values()
-                .any(|p| p.permissions.is_recorder),
+            is_recorded: self.recording.is_acknowledged()
+                || self
+                    .participants
+                    .values()
+                    .any(|p| p.permissions.is_recorder),
         }
     }
 
@@ -284,8 +339,16 @@ impl Room {
         for track in &participant.tracks {
             self.forget_track(track.publication);
         }
+        self.chat.forget(key);
+        self.note_left(&participant);
+        let info = participant.info();
+        for track in participant.tracks.iter().filter(|one| one.is_published()) {
+            self.notify_track("track_unpublished", info.clone(), track.info.clone());
+        }
+        let was = participant.state;
+        let farewell = participant.farewell(removal.reason);
+        self.notify_left(was, farewell.clone());
         if !participant.permissions.is_hidden {
-            let farewell = participant.farewell(removal.reason);
             self.tell_all(key, &update(vec![farewell]));
         }
         self.reconcile_all(now);
@@ -323,6 +386,7 @@ impl Room {
             self.ask_again(now, key);
             self.activate_if_ready(now, key);
         }
+        self.record_if_due(now);
         self.tell_counts();
         if self.is_lost {
             return false;
@@ -528,6 +592,7 @@ impl Room {
         }
         participant.state = State::Active;
         self.announce(key);
+        self.notify_joined(key);
         let speakers: Vec<_> = self
             .participants
             .values()

@@ -17,9 +17,10 @@ use sfu::unit::Ssrc;
 use super::participant::{Participant, ParticipantKey, Transport};
 use super::slots::Assignment;
 use super::tracks;
-use super::{Removal, Room, sid};
+use super::{Removal, Room};
 use crate::sdp::build::{self, Sending};
 use crate::sdp::{Direction, Offer, Reply, Section, SectionKind, answer, params};
+use crate::sid;
 use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::signal_response::Message;
 use crate::wire::proto::{DisconnectReason, SessionDescription, TrackSubscribed};
@@ -54,6 +55,7 @@ impl Room {
         for command in commands {
             self.spread.send(worker, command);
         }
+        self.set_gate(key);
         let have_tracks_changed = self.match_tracks(key, offer);
         if have_tracks_changed {
             self.announce(key);
@@ -62,6 +64,7 @@ impl Room {
         self.fill_slots(key);
         self.answer(key, offer, id);
         if have_tracks_changed {
+            self.record_if_due(now);
             self.reconcile_all(now);
         } else {
             self.reconcile(now, key);
@@ -88,35 +91,51 @@ impl Room {
             return false;
         };
         let (worker, transport) = (transport.worker, transport.id);
-        let mut ended = Vec::new();
-        participant.tracks.retain(|track| {
-            let is_kept = track
-                .mid
-                .is_none_or(|mid| still_sends(offer, mid, &track.cids));
-            if !is_kept {
-                ended.push(track.publication);
-            }
-            is_kept
-        });
-        for publication in &ended {
-            participant.levels.remove(publication);
-            let publication = *publication;
+        let is_kept = |track: &mut tracks::Track| {
+            let mid = track.mid;
+            mid.is_none_or(|mid| still_sends(offer, mid, &track.cids))
+        };
+        let ended = participant.tracks.extract_if(.., |track| !is_kept(track));
+        let ended: Vec<tracks::Track> = ended.collect();
+        for track in &ended {
+            let publication = track.publication;
+            participant.levels.remove(&publication);
             let command = Command::Unpublish { publication };
             self.spread.send(worker, command);
         }
-        let mut have_changed = !ended.is_empty();
+        let mut begun = Vec::new();
         for section in &offer.sections {
-            if let Some(commands) = publish(participant, transport, section) {
+            if let Some((publication, commands)) = publish(participant, transport, section) {
                 for command in commands {
                     self.spread.send(worker, command);
                 }
-                have_changed = true;
+                begun.push(publication);
             }
         }
-        for publication in ended {
-            self.forget_track(publication);
+        let have_changed = !begun.is_empty() || !ended.is_empty();
+        for track in ended {
+            self.forget_track(track.publication);
+            if let Some(info) = self.participants.get_mut(&key).map(Participant::info) {
+                self.notify_track("track_unpublished", info, track.info);
+            }
+        }
+        for publication in begun {
+            self.published(key, publication);
         }
         have_changed
+    }
+
+    /// A track has found its section: the recorder and the outside hear of it.
+    fn published(&mut self, key: ParticipantKey, publication: PublicationId) {
+        self.note_published(key, publication);
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let info = participant.info();
+        if let Some(track) = participant.published(publication) {
+            let track = track.info.clone();
+            self.notify_track("track_published", info, track);
+        }
     }
 
     /// Learns which sections there are to send in.
@@ -332,6 +351,7 @@ fn make_transport(participant: &mut Participant, offer: &Offer, worker: WorkerId
         // 62 bits, so that no reader's signed number overflows (RFC 8829 section 5.2.1).
         session_id: rand::rng().random::<u64>() >> 2,
         answers: 0,
+        is_gate_open: false,
         connected_at: None,
     });
     Command::AddTransport {
@@ -362,7 +382,7 @@ fn publish(
     participant: &mut Participant,
     transport: TransportId,
     section: &Section,
-) -> Option<Vec<Command>> {
+) -> Option<(PublicationId, Vec<Command>)> {
     let SectionKind::Media(kind) = section.kind else {
         return None;
     };
@@ -394,7 +414,7 @@ fn publish(
             muted: true,
         });
     }
-    Some(commands)
+    Some((publication, commands))
 }
 
 fn agreed_codecs(track: &tracks::Track, section: &Section) -> Vec<sfu::media::CodecParams> {

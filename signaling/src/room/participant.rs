@@ -15,10 +15,12 @@ use sfu::transport::params::{ExtensionIds, Fingerprint, IceCredentials};
 
 use super::outlet::Outlet;
 use super::permissions::Permissions;
-use super::sid;
+use super::recording::Gate;
 use super::subscriptions::{Audience, Subscriptions};
 use super::tracks::Track;
+use crate::consent::{self, Consent};
 use crate::sdp::Offer;
+use crate::sid;
 use crate::token::Grants;
 use crate::wire::proto::participant_info::{Kind, KindDetail, State};
 use crate::wire::proto::{
@@ -44,6 +46,8 @@ impl fmt::Display for ParticipantKey {
 pub struct Hello {
     /// What the token says.
     pub grants: Grants,
+    /// The API key that signed it.
+    pub api_key: String,
     /// What the client says about itself.
     pub client: ClientInfo,
     /// Everything is to be subscribed to.
@@ -72,6 +76,10 @@ pub struct Participant {
     pub attributes: BTreeMap<String, String>,
     /// What it may do.
     pub permissions: Permissions,
+    /// What it has said about being recorded.
+    pub consent: Consent,
+    /// Whether its packets may enter a recording.
+    pub gate: Gate,
     /// How far it has come.
     pub state: State,
     /// What it publishes.
@@ -115,6 +123,8 @@ pub struct Transport {
     pub fingerprint: Fingerprint,
     /// The numbers of header extensions, of all offers so far.
     pub extensions: ExtensionIds,
+    /// The media plane was told that its packets may enter a recording.
+    pub is_gate_open: bool,
     /// Data channels were offered.
     pub has_data: bool,
     /// The number of our session descriptions for it.
@@ -178,13 +188,19 @@ impl Participant {
     /// A participant who has just been let in.
     pub fn new(key: ParticipantKey, hello: &Hello) -> Self {
         let grants = &hello.grants;
+        let mut attributes = grants.attributes.clone();
+        // Only we say what is recorded.
+        attributes.remove(consent::RECORDING_ATTRIBUTE);
+        let answer = attributes.get(consent::ATTRIBUTE).map(String::as_str);
         Self {
             key,
             sid: sid::participant_sid(),
             identity: grants.identity.clone(),
             name: grants.name.clone(),
             metadata: grants.metadata.clone(),
-            attributes: grants.attributes.clone(),
+            consent: Consent::default().after(answer),
+            gate: Gate::default(),
+            attributes,
             permissions: Permissions::from_grant(&grants.video, &grants.kind),
             state: State::Joined,
             tracks: Vec::new(),
@@ -301,6 +317,7 @@ mod tests {
                 kind: "agent".into(),
                 ..Grants::default()
             },
+            api_key: "clinic".into(),
             client: ClientInfo::default(),
             is_automatic: true,
             tracks: Vec::new(),

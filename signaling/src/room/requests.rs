@@ -12,6 +12,7 @@ use super::participant::{Participant, ParticipantKey};
 use super::subscriptions::{Audience, wish};
 use super::tracks::{Track, TrackRefusal};
 use super::{Removal, Room};
+use crate::consent::{ATTRIBUTE, RECORDING_ATTRIBUTE};
 use crate::sdp::Offer;
 use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::request_response::{self, Reason};
@@ -157,6 +158,7 @@ impl Room {
             self.spread.send(transport.worker, command);
         }
         self.announce(key);
+        self.note_muted(key, publication);
         if request.muted {
             self.silence(publication);
         }
@@ -279,7 +281,9 @@ impl Room {
         };
         let limits = &self.setup.limits;
         let request_id = request.request_id;
-        if !participant.permissions.can_update_metadata {
+        let claims_ours = !is_unchanged(participant, &request, RECORDING_ATTRIBUTE);
+        let may = participant.permissions.can_update_metadata || is_answer(participant, &request);
+        if claims_ours || !may {
             let request = request_response::Request::UpdateMetadata(request);
             return self.refuse(key, request_id, Reason::NotAllowed, Some(request));
         }
@@ -309,6 +313,7 @@ impl Room {
         if !request.name.is_empty() {
             participant.name = request.name;
         }
+        self.answer_consent(key);
         self.announce_to_all(key);
         let response = RequestResponse {
             request_id,
@@ -359,6 +364,27 @@ impl Room {
         }
         true
     }
+}
+
+/// Whether somebody may be recorded, he alone says, and nobody can forbid him to: a request that
+/// changes nothing but that. The SDKs send along what they know of the rest.
+fn is_answer(participant: &Participant, request: &UpdateParticipantMetadata) -> bool {
+    let is_same = |new: &str, old: &str| new.is_empty() || new == old;
+    let mut others = request.attributes.keys().filter(|name| *name != ATTRIBUTE);
+    request.attributes.contains_key(ATTRIBUTE)
+        && is_same(&request.metadata, &participant.metadata)
+        && is_same(&request.name, &participant.name)
+        && others.all(|name| is_unchanged(participant, request, name))
+}
+
+/// Whether a request leaves an attribute as it is.
+fn is_unchanged(
+    participant: &Participant,
+    request: &UpdateParticipantMetadata,
+    attribute: &str,
+) -> bool {
+    let new = request.attributes.get(attribute);
+    new.is_none() || new == participant.attributes.get(attribute)
 }
 
 /// Adds a track to a participant, or another codec to one of its tracks; asking twice is asking

@@ -18,6 +18,7 @@ use super::participant::{Hello, ParticipantKey};
 use super::requests::Request;
 use super::{Removal, Room, Setup};
 use crate::config::{Limits, RoomsConfig};
+use crate::consent::Policy;
 use crate::error::ApiError;
 use crate::sdp::Offer;
 use crate::token::{Grants, VideoGrant};
@@ -29,6 +30,8 @@ use crate::wire::proto::signal_response::Message;
 use crate::wire::proto::{
     self, AddTrackRequest, DisconnectReason, MuteTrackRequest, TrackSource, TrackType,
 };
+
+mod recording;
 
 /// A room, a clock and everything that was said and commanded.
 struct Scene {
@@ -70,6 +73,7 @@ impl Scene {
     fn with(rooms: RoomsConfig, limits: Limits) -> Self {
         let setup = Setup {
             rooms,
+            recording: Policy::default(),
             limits,
             candidates: ["127.0.0.1:7882", "127.0.0.1:7883"]
                 .map(|at| vec![at.parse().expect("an address")])
@@ -93,6 +97,14 @@ impl Scene {
     }
 
     fn join_with(&mut self, identity: &str, video: VideoGrant) -> Result<Client, ApiError> {
+        self.join_as(Grants {
+            identity: identity.into(),
+            video,
+            ..Grants::default()
+        })
+    }
+
+    fn join_as(&mut self, grants: Grants) -> Result<Client, ApiError> {
         let outlet = Outlet::new(1 << 20);
         let mut client = Client {
             key: ParticipantKey(0),
@@ -105,11 +117,8 @@ impl Scene {
             client.sections.push((kind, "a=recvonly".into()));
         }
         let hello = Hello {
-            grants: Grants {
-                identity: identity.into(),
-                video,
-                ..Grants::default()
-            },
+            grants,
+            api_key: "clinic".into(),
             client: proto::ClientInfo::default(),
             is_automatic: true,
             tracks: Vec::new(),

@@ -9,10 +9,10 @@
 use sfu::id::PublicationId;
 use sfu::media::{Codec, MediaKind, Mid, PublicationParams};
 
-use super::sid;
 use crate::config::Limits;
 use crate::sdp::build::AudioHints;
 use crate::sdp::params::AnnouncedLayer;
+use crate::sid;
 use crate::wire::proto::{
     AddTrackRequest, AudioTrackFeature, SimulcastCodecInfo, TrackInfo, TrackSource, TrackType,
     VideoLayer, VideoQuality,

@@ -2,6 +2,7 @@
 //! room's task, so that a large text costs nobody else's time.
 
 use crate::config::Limits;
+use crate::consent;
 use crate::error::ApiError;
 use crate::room::outlet::Outlet;
 use crate::room::participant::Hello;
@@ -13,6 +14,9 @@ use crate::wire::{WireError, decode_join_request};
 
 /// Attributes that a join request may add.
 const ATTRIBUTES_MAX: usize = 256;
+
+/// Bytes of an answer about being recorded; the words have seven.
+const ANSWER_BYTES_MAX: usize = 64;
 
 /// Reads an offer for the room.
 pub fn read(offer: &SessionDescription, limits: &Limits) -> Request {
@@ -34,7 +38,12 @@ pub fn read_join_request(text: &str, limits: &Limits) -> Result<JoinRequest, Api
 }
 
 /// What the room needs to know about somebody who asks to be let in.
-pub fn hello(mut grants: Grants, request: JoinRequest, limits: &Limits) -> Result<Hello, ApiError> {
+pub fn hello(
+    mut grants: Grants,
+    api_key: &str,
+    request: JoinRequest,
+    limits: &Limits,
+) -> Result<Hello, ApiError> {
     let settings = request.connection_settings.unwrap_or_default();
     let offer = request
         .publisher_offer
@@ -71,9 +80,17 @@ pub fn hello(mut grants: Grants, request: JoinRequest, limits: &Limits) -> Resul
             grants.metadata = request.metadata;
         }
         grants.attributes.extend(request.participant_attributes);
+    } else if let Some(answer) = request.participant_attributes.get(consent::ATTRIBUTE) {
+        // Whether somebody may be recorded, he alone says.
+        if answer.len() > ANSWER_BYTES_MAX {
+            return Err(ApiError::TooLarge("attributes_bytes_max"));
+        }
+        let name = consent::ATTRIBUTE.to_owned();
+        grants.attributes.insert(name, answer.clone());
     }
     Ok(Hello {
         grants,
+        api_key: api_key.to_owned(),
         client: request.client_info.unwrap_or_default(),
         is_automatic: settings.auto_subscribe,
         tracks: request.add_track_requests,
@@ -96,16 +113,30 @@ mod tests {
 
     #[test]
     fn a_client_cannot_promote_itself() {
-        let hello = hello(Grants::default(), request(), &Limits::default()).expect("small");
+        let hello =
+            hello(Grants::default(), "clinic", request(), &Limits::default()).expect("small");
         assert_eq!(hello.grants.metadata, "");
         assert!(hello.grants.attributes.is_empty());
+    }
+
+    #[test]
+    fn everybody_may_say_whether_he_may_be_recorded() {
+        let answer = |word: &str| JoinRequest {
+            participant_attributes: [(consent::ATTRIBUTE.to_owned(), word.to_owned())].into(),
+            ..Default::default()
+        };
+        let limits = Limits::default();
+        let hello = |word| hello(Grants::default(), "clinic", answer(word), &limits);
+        let granted = hello("granted").expect("small");
+        assert_eq!(granted.grants.attributes[consent::ATTRIBUTE], "granted");
+        assert!(hello(&"x".repeat(ANSWER_BYTES_MAX + 1)).is_err());
     }
 
     #[test]
     fn with_the_right_to_a_client_may_describe_itself() {
         let mut grants = Grants::default();
         grants.video.can_update_own_metadata = Some(true);
-        let hello = hello(grants, request(), &Limits::default()).expect("small");
+        let hello = hello(grants, "clinic", request(), &Limits::default()).expect("small");
         assert_eq!(hello.grants.metadata, "chief physician");
         assert_eq!(hello.grants.attributes["role"], "chief");
     }
@@ -120,7 +151,7 @@ mod tests {
                 }),
                 ..Default::default()
             };
-            hello(Grants::default(), request, &Limits::default()).err()
+            hello(Grants::default(), "clinic", request, &Limits::default()).err()
         };
         let bomb = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(10_000);
         assert!(matches!(

@@ -31,6 +31,16 @@ pub fn participant_sid() -> String {
     sid("PA_")
 }
 
+/// A new name for an event that others are told of.
+pub fn event_id() -> String {
+    sid("EV_")
+}
+
+/// A new name for a request to record.
+pub fn egress_id() -> String {
+    sid("EG_")
+}
+
 /// A new name for a track, which tells its kind and source.
 pub fn track_sid(kind: TrackType, source: TrackSource) -> String {
     let kind = match kind {
