@@ -5,6 +5,7 @@ import { RoomEvent } from 'livekit-client';
 import { useEffect, useRef, useState } from 'react';
 import { Announcer, useAnnounce } from '../ui/Announcer';
 import { Controls } from './Bar/Controls';
+import { Recording } from './Bar/Recording';
 import { TopBar } from './Bar/TopBar';
 import { Warnings } from './Bar/Warnings';
 import { Chat } from './Chat/Chat';
@@ -112,6 +113,7 @@ function Inside({ consult, invitation }: Props) {
         publishes={publishes}
       />
       <Warnings consult={consult} />
+      <Recording consult={consult} publishes={publishes.length > 0} />
       <main className={styles.main}>
         <Stage seats={seats} layout={layout} frozen={state.frozen} starting={state.starting} />
         {drawer === 'people' && <People people={people} onClose={closeDrawer} />}

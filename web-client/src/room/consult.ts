@@ -20,6 +20,7 @@ import {
 } from 'livekit-client';
 import type { Device } from './invitation';
 import { LevelMeter } from './meter';
+import { type Answer, CONSENT, lostAnswer } from './recording';
 import {
   FROZEN_CAMERA_MS,
   FROZEN_SCREEN_MS,
@@ -118,6 +119,7 @@ export class Consult {
   readonly #pictures = new Map<string, Picture>();
   #ownMeter: LevelMeter | null = null;
   #mutedSpeech: MutedSpeech = QUIET;
+  #answer: Answer | null = null;
 
   constructor() {
     const { room } = this;
@@ -220,6 +222,12 @@ export class Consult {
     this.#change({ missed: this.#state.missed.filter((one) => one.identity !== identity) });
   }
 
+  /** Says whether oneself may be recorded; may be said again at any time. */
+  async answerRecording(answer: Answer): Promise<void> {
+    this.#answer = answer;
+    await this.room.localParticipant.setAttributes({ [CONSENT]: answer });
+  }
+
   dismissTrouble(): void {
     this.#change({ trouble: null });
   }
@@ -257,6 +265,9 @@ export class Consult {
     this.#voices.clear();
     this.#pictures.clear();
     this.#change({ phase: { kind: 'inside' }, frozen: new Map() });
+    // A connection that was made anew knows of no answer: whoever has given one is not asked twice.
+    const lost = lostAnswer(this.#answer, this.room.localParticipant.attributes);
+    if (lost) void this.answerRecording(lost);
   }
 
   #onDisconnected(reason: DisconnectReason | undefined): void {
