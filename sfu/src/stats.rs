@@ -81,7 +81,7 @@ pub struct StatsSnapshot {
     pub panics: u64,
     /// Events that the control plane was too slow to take.
     pub events_lost: u64,
-    /// Time spent working, in nanoseconds, of the worker's whole life.
+    /// Processor time of the worker's thread, in nanoseconds, of its whole life.
     pub busy_ns: u64,
     /// How long datagrams were inside before they left.
     pub forwarding: DelayHistogram,

@@ -1,9 +1,10 @@
 //! A media thread: one socket, one clock, one shard.
 //!
-//! A turn reads what has arrived, reads the clock once, gives both to the shard together with the
-//! commands that wait, and sends what the shard says. Between turns the thread sleeps until a
-//! datagram, a command or a deadline comes. It never waits for the control plane: what that does
-//! not take is kept, in order and within a bound.
+//! A turn reads the clock once, reads what has arrived, gives both to the shard together with the
+//! commands that wait, and sends what the shard says; how long that took is read once per batch.
+//! Between turns the thread sleeps until a datagram, a command or a deadline comes. It never waits
+//! for the control plane: what that does not take is kept, in order and within a bound. How busy
+//! the thread is says the kernel, which bills its processor time anyway and is asked once a second.
 //!
 //! A bug that panics ends the rooms of its worker and nothing else: they are reported as lost and
 //! the thread goes on with an empty shard.
@@ -28,7 +29,7 @@ use crate::delay::DelayHistogram;
 use crate::error::Reject;
 use crate::id::{Epoch, RoomId, WorkerId};
 use crate::net::udp::{Ready, RecvBatch, Sent, Socket};
-use crate::net::{Wake, Watch};
+use crate::net::{Wake, Watch, thread_time};
 use crate::shard::command::{Command, Directive};
 use crate::shard::event::{Event, EventKind};
 use crate::shard::{Output, Shard};
@@ -84,8 +85,9 @@ pub(crate) struct Worker {
     counted: Counted,
     /// What is read in this turn has not arrived before.
     arrived: Instant,
+    /// When the last batch had been sent.
+    sent_at: Instant,
     busy_since: Instant,
-    busy: Duration,
 }
 
 /// What only the worker can count.
@@ -101,6 +103,7 @@ struct Counted {
     relay_dropped: u64,
     panics: u64,
     events_lost: u64,
+    /// Processor time of the thread, as of the last second.
     busy: Duration,
     forwarding: DelayHistogram,
 }
@@ -128,28 +131,37 @@ impl Worker {
             rooms: HashSet::new(),
             counted: Counted::default(),
             arrived: now,
+            sent_at: now,
             busy_since: now,
-            busy: Duration::ZERO,
         })
     }
 
     /// Works until it is told to stop, then says goodbye to every peer.
     pub(crate) fn run(mut self) {
-        let mut started = Instant::now();
+        let mut now = Instant::now();
         let mut ready = Ready::ALL;
         while !self.lines.shared.is_stopping.load(Ordering::Acquire) {
-            let left = self.guarded(started, |worker| worker.turn(started, ready));
-            let ended = Instant::now();
-            self.account(started, ended);
+            let left = self.guarded(now, |worker| worker.turn(now, ready));
+            let ended = self.ended(now);
             ready = self.sleep(ended, left);
             let woken = Instant::now();
-            self.arrived = arrival(self.arrived, started, ended, woken, left.is_readable);
-            started = woken;
+            self.arrived = arrival(self.arrived, now, ended, woken, left.is_readable);
+            now = woken;
+            self.account(now, thread_time);
         }
-        self.guarded(started, |worker| {
-            worker.close_all(started);
+        self.guarded(now, |worker| {
+            worker.close_all(now);
             Ready::default()
         });
+    }
+
+    /// When the turn that began at `now` ended: with its last batch, whose time is known. Only a turn
+    /// that sent nothing must look at the clock for it.
+    fn ended(&self, now: Instant) -> Instant {
+        match self.sent_at > now {
+            true => self.sent_at,
+            false => Instant::now(),
+        }
     }
 
     /// Does `work`; a panic in it ends the rooms, not the thread.
@@ -240,7 +252,8 @@ impl Worker {
                 Output::Transmit(batch) => {
                     let sent = self.socket.send_batch(&batch);
                     self.counted.note(sent);
-                    let delay = self.arrived.elapsed();
+                    self.sent_at = Instant::now();
+                    let delay = self.sent_at.saturating_duration_since(self.arrived);
                     self.counted.forwarding.note(delay, sent.datagrams);
                     if !self.socket.is_segmenting() {
                         self.shard.stop_padding();
@@ -307,19 +320,18 @@ impl Worker {
         }
     }
 
-    fn account(&mut self, started: Instant, ended: Instant) {
-        let worked = ended - started;
-        self.counted.busy += worked;
-        self.busy += worked;
-        let span = ended - self.busy_since;
-        if span >= BUSY_SPAN {
-            let permille = self.busy.as_micros() * 1000 / span.as_micros();
-            let permille = u32::try_from(permille).unwrap_or(1000);
-            let shared = &self.lines.shared;
-            shared.busy_permille.store(permille, Ordering::Relaxed);
-            self.busy = Duration::ZERO;
-            self.busy_since = ended;
+    /// Once a second: what share of it the thread has worked, system calls included.
+    fn account(&mut self, now: Instant, worked: impl FnOnce() -> Duration) {
+        let span = now.saturating_duration_since(self.busy_since);
+        if span < BUSY_SPAN {
+            return;
         }
+        let before = std::mem::replace(&mut self.counted.busy, worked());
+        let worked = self.counted.busy.saturating_sub(before);
+        let permille = (worked.as_micros() * 1000 / span.as_micros()).min(1000) as u32;
+        let shared = &self.lines.shared;
+        shared.busy_permille.store(permille, Ordering::Relaxed);
+        self.busy_since = now;
     }
 
     /// Waits until there is something to do, and says what; at once if there was something `left`.
@@ -555,6 +567,30 @@ mod tests {
         bench.worker.offer_backlog();
         assert_eq!(lost(&bench), [4]);
         assert!(bench.worker.backlog.is_empty());
+    }
+
+    #[test]
+    fn the_busy_share_is_processor_time_over_a_second() {
+        let mut bench = bench(2, 3);
+        let start = bench.worker.busy_since;
+        let share = |bench: &Bench| {
+            let shared = &bench.worker.lines.shared;
+            shared.busy_permille.load(Ordering::Relaxed)
+        };
+        let account = |bench: &mut Bench, at_ms: u64, worked_ms: u64| {
+            let at = start + Duration::from_millis(at_ms);
+            let worked = || Duration::from_millis(worked_ms);
+            bench.worker.account(at, worked);
+        };
+        account(&mut bench, 999, 900);
+        assert_eq!(share(&bench), 0, "not before the second is over");
+        account(&mut bench, 1_000, 250);
+        assert_eq!(share(&bench), 250);
+        account(&mut bench, 3_000, 1_250);
+        assert_eq!(share(&bench), 500);
+        account(&mut bench, 4_000, 2_251);
+        assert_eq!(share(&bench), 1_000);
+        assert_eq!(bench.worker.counted.busy, Duration::from_millis(2_251));
     }
 
     #[test]

@@ -11,5 +11,5 @@ mod sys;
 pub mod udp;
 mod watch;
 
-pub(crate) use sys::{Wake, allowed_cores, stay_on};
+pub(crate) use sys::{Wake, allowed_cores, stay_on, thread_time};
 pub(crate) use watch::Watch;

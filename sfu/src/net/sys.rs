@@ -1,5 +1,5 @@
 //! The system calls that the standard library lacks, but for those that carry datagrams: ppoll,
-//! epoll, timerfd, eventfd, getifaddrs and sched_setaffinity.
+//! epoll, timerfd, eventfd, getifaddrs, sched_setaffinity and the processor time of a thread.
 //!
 //! Every function here takes and gives ordinary values, checks what the kernel says, and keeps no
 //! pointer beyond its own call. There is no `unsafe` in this crate but here and in `mmsg`.
@@ -179,6 +179,18 @@ fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Processor time of this thread since it began, its own and the kernel's on its behalf.
+pub(crate) fn thread_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes one timespec to where we say.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(result, 0, "Linux has this clock");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// The cores that this thread may run on.
 pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
     // SAFETY: all-zero bytes are a valid value of this C structure.
@@ -293,6 +305,17 @@ fn ipv4(address: libc::in_addr) -> Ipv4Addr {
 #[expect(clippy::disallowed_methods, reason = "a thread of its own is pinned")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processor_time_passes_with_work_and_not_with_sleep() {
+        let before = thread_time();
+        std::thread::sleep(Duration::from_millis(30));
+        let slept = thread_time() - before;
+        assert!(slept < Duration::from_millis(20), "{slept:?}");
+        while thread_time() - before < Duration::from_millis(5) {
+            std::hint::black_box([0_u8; 4096].iter().sum::<u8>());
+        }
+    }
 
     #[test]
     fn a_thread_stays_where_it_is_told() {
