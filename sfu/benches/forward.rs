@@ -59,7 +59,9 @@ fn main() {
         sockets(&mut report, 200);
     }
     if is_wanted("receive") {
-        receive(&mut report);
+        for pictures in [1, 16] {
+            receive(&mut report, pictures);
+        }
     }
     if only.is_none() {
         report.write();
@@ -143,8 +145,9 @@ fn sockets(report: &mut Report, receivers: usize) {
     }
 }
 
-/// Reading from a socket and opening, in a shard whose publication nobody subscribes to.
-fn receive(report: &mut Report) {
+/// Reading from a socket and opening, in a shard whose publication nobody subscribes to, so many
+/// pictures in a turn: one, as where little happens, or as many as a loaded worker reads at once.
+fn receive(report: &mut Report, pictures: usize) {
     const FRAMES: usize = 4_000;
     let shape = Shape::video(4);
     let (sender, to) = (socket(), socket());
@@ -155,15 +158,16 @@ fn receive(report: &mut Report) {
     for _ in 0..ROUNDS {
         let turns = call.record(0, FRAMES);
         let room = to.recv_room(64);
-        ours.push(sender.feed(&to, room, turns, |now, datagram| {
+        ours.push(sender.feed(&to, room, &turns, pictures, |now, datagram| {
             call.take(now, datagram);
         }));
         let turns = floor.record(shape, FRAMES);
         let room = to.recv_room(64);
-        bare.push(sender.feed(&to, room, turns, |_, datagram| floor.open(datagram)));
+        let open = |_, datagram: &mut [u8]| floor.open(datagram);
+        bare.push(sender.feed(&to, room, &turns, pictures, open));
     }
     report.add(Line::new(
-        format!("receive and decrypt, {shape}"),
+        format!("receive and decrypt, {shape}, {pictures} in a turn"),
         &mut ours,
         &mut bare,
         Limit::Ratio(1.3),

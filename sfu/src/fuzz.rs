@@ -202,6 +202,9 @@ pub fn srtp_inbound(bytes: &[u8]) {
     if let Ok(header) = Header::parse(bytes) {
         let mut datagram = bytes.to_vec();
         assert!(inbound.unprotect_rtp(&header, &mut datagram).is_err());
+        let mut payload = [0; 64];
+        let result = inbound.unprotect_rtp_into(&header, bytes, &mut payload);
+        assert!(result.is_err());
     }
     assert!(inbound.unprotect_rtcp(&mut bytes.to_vec()).is_err());
 

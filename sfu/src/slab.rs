@@ -82,6 +82,22 @@ pub struct Carried<'a> {
     pub range: Range<usize>,
 }
 
+impl<'a> Carried<'a> {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+
+    /// Only some of them.
+    #[must_use]
+    pub fn part(self, part: Range<usize>) -> Carried<'a> {
+        let start = self.range.start;
+        let range = start + part.start..start + part.end;
+        assert!(range.end <= self.range.end, "a part lies within the whole");
+        Carried { range, ..self }
+    }
+}
+
 impl Payload for Carried<'_> {
     fn len(&self) -> usize {
         self.range.len()

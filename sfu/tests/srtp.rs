@@ -354,3 +354,39 @@ fn we_open_what_an_independent_implementation_seals() {
         }
     }
 }
+
+#[test]
+fn a_payload_opened_elsewhere_is_the_one_opened_where_it_lies() {
+    for profile in PROFILES {
+        let (mut outbound, mut here) = pair(profile);
+        let (_, mut elsewhere) = pair(profile);
+        for payload in [&b"media"[..], b"", &[7; 1_200]] {
+            let seq = 70_000 + payload.len() as u64;
+            let datagram = sealed(&mut outbound, 9, seq, payload);
+            let header = Header::parse(&datagram).expect("ours");
+            let (number, packet) = open(&mut here, &datagram).expect("ours");
+            let mut plain = vec![0xaa; payload.len() + 3];
+
+            let mut changed = datagram.clone();
+            *changed.last_mut().expect("a tag") ^= 1;
+            let result = elsewhere.unprotect_rtp_into(&header, &changed, &mut plain);
+            assert_eq!(result, Err(Reject::SrtpAuthentication), "{profile:?}");
+            let cut = &datagram[..header.len + 5];
+            let result = elsewhere.unprotect_rtp_into(&header, cut, &mut plain);
+            assert_eq!(result, Err(Reject::Length), "{profile:?}");
+            if let Some(short) = payload.len().checked_sub(1) {
+                let room = &mut plain[..short];
+                let result = elsewhere.unprotect_rtp_into(&header, &datagram, room);
+                assert_eq!(result, Err(Reject::Length), "there is no room for it");
+            }
+
+            plain.fill(0xaa);
+            let opened = elsewhere.unprotect_rtp_into(&header, &datagram, &mut plain);
+            assert_eq!(opened, Ok((number, payload.len())), "{profile:?}");
+            assert_eq!(plain[..payload.len()], packet[header.len..]);
+            assert_eq!(plain[payload.len()..], [0xaa; 3]);
+            let again = elsewhere.unprotect_rtp_into(&header, &datagram, &mut plain);
+            assert_eq!(again, Err(Reject::SrtpReplay), "{profile:?}");
+        }
+    }
+}

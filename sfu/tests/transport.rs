@@ -142,9 +142,12 @@ impl Link {
             _ if !self.transport.is_validated(from) => Err(Reject::SourceUnvalidated),
             20..=63 => self.transport.handle_dtls(self.now, datagram),
             _ => {
-                let mut packet = datagram.to_vec();
+                let mut payload = [0; 2_048];
                 Header::parse(datagram)
-                    .and_then(|header| self.transport.unprotect_rtp(&header, &mut packet))
+                    .and_then(|header| {
+                        self.transport
+                            .unprotect_rtp_into(&header, datagram, &mut payload)
+                    })
                     .map(|_| ())
             }
         };
@@ -206,14 +209,15 @@ fn a_peer_connects_with_the_profile_that_we_prefer() {
 fn media_flows_both_ways() {
     let mut link = Link::connected(Sctp::Active);
     link.peer.send_rtp(&packet(65_535));
-    let (_, mut datagram) = link.peer.poll_transmit().unwrap();
+    let (_, datagram) = link.peer.poll_transmit().unwrap();
     let header = Header::parse(&datagram).unwrap();
+    let mut payload = [0; 2_048];
     let (seq, len) = link
         .transport
-        .unprotect_rtp(&header, &mut datagram)
+        .unprotect_rtp_into(&header, &datagram, &mut payload)
         .unwrap();
     assert_eq!(seq, SeqNo::first(65_535));
-    assert_eq!(datagram[..len], packet(65_535));
+    assert_eq!(payload[..len], packet(65_535)[header.len..]);
 
     let mut out = Vec::new();
     let (head, payload) = (&packet(3)[..12], &packet(3)[12..]);
@@ -508,7 +512,9 @@ fn media_before_the_handshake_has_no_keys() {
     let mut link = Link::new(Sctp::None);
     let mut datagram = packet(1);
     let header = Header::parse(&datagram).unwrap();
-    let result = link.transport.unprotect_rtp(&header, &mut datagram);
+    let result = link
+        .transport
+        .unprotect_rtp_into(&header, &datagram, &mut [0; 64]);
     assert_eq!(result, Err(Reject::NoKeys));
     assert_eq!(
         link.transport.unprotect_rtcp(&mut datagram),

@@ -9,21 +9,25 @@ use sfu::shard::{Batch, Output};
 use crate::sim::Sim;
 use crate::sim::link::Link;
 
-/// What is sent: how many packets at once, and how long each is when it leaves.
+/// What is sent: pictures in VP8 or sound in Opus, how many packets at once, and how long each is
+/// when it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
+    is_sound: bool,
     pub(crate) packets: usize,
     pub(crate) bytes: usize,
 }
 
 impl Shape {
     pub(crate) const SOUND: Self = Self {
+        is_sound: true,
         packets: 1,
         bytes: 160,
     };
 
     pub(crate) const fn video(packets: usize) -> Self {
         Self {
+            is_sound: false,
             packets,
             bytes: 1_200,
         }
@@ -31,10 +35,10 @@ impl Shape {
 
     /// The most that it may cost, as a multiple of the floor.
     pub(crate) fn limit(self) -> f64 {
-        match (self.packets, self.bytes) {
-            (1, 160) => 1.25,
-            (1, _) => 1.2,
-            (4, _) => 1.3,
+        match self.packets {
+            1 if self.is_sound => 1.25,
+            1 => 1.2,
+            4 => 1.3,
             _ => 1.35,
         }
     }
@@ -42,15 +46,20 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} B, runs of {}", self.bytes, self.packets)
+        match self.is_sound {
+            true => write!(f, "sound of {} B", self.bytes),
+            false => write!(f, "{} B, runs of {}", self.bytes, self.packets),
+        }
     }
 }
 
 /// What arrives from the publisher, turn by turn.
 pub(crate) type Turns = Vec<(Instant, Vec<Vec<u8>>)>;
 
-/// Header, extensions, descriptor, truth and tag of what the simulation sends.
-const AROUND_FILLER: usize = 67;
+/// Header, extensions, descriptor, truth and tag of the pictures that leave.
+const AROUND_PICTURE: usize = 63;
+/// Header, extensions, truth and tag of the sound that leaves.
+const AROUND_SOUND: usize = 56;
 
 pub(crate) struct Call {
     sim: Sim,
@@ -68,8 +77,13 @@ impl Call {
         }
         sim.connect();
         for shape in shapes {
-            let filler = shape.bytes - AROUND_FILLER;
-            let track = sim.stream(publisher, shape.packets as u8, filler);
+            let track = match shape.is_sound {
+                true => sim.sound(publisher, shape.bytes - AROUND_SOUND),
+                false => {
+                    let filler = shape.bytes - AROUND_PICTURE;
+                    sim.stream(publisher, shape.packets as u8, filler)
+                }
+            };
             for receiver in 1..=receivers.len() {
                 sim.subscribe(receiver, track);
             }
@@ -77,7 +91,19 @@ impl Call {
         // Until everybody has had a keyframe.
         sim.run(Duration::from_millis(300));
         let from = sim.clients[publisher].peer.address();
-        Self { sim, from }
+        let mut call = Self { sim, from };
+        for (track, shape) in shapes.iter().enumerate() {
+            let mut turns = call.record(track, 1);
+            call.play(&mut turns, |batch| {
+                let longest = batch.iter().map(|(_, bytes)| bytes.len()).max();
+                assert_eq!(
+                    longest,
+                    Some(shape.bytes),
+                    "what leaves is as long as is said"
+                );
+            });
+        }
+        call
     }
 
     /// So many pictures of one track.

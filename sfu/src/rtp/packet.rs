@@ -94,21 +94,26 @@ impl Header {
     /// A packet without any payload is [`Reject::PaddingOnly`], whether or not it is padded: there
     /// is nothing to forward. It still consumed a sequence number.
     pub fn payload(&self, decrypted: &[u8]) -> Result<Range<usize>, Reject> {
-        let room = decrypted
-            .len()
-            .checked_sub(self.len)
-            .ok_or(Reject::Length)?;
-        let mut padding = 0;
-        if self.has_padding {
-            padding = usize::from(*decrypted.last().ok_or(Reject::Length)?);
-            if padding == 0 || padding > room {
-                return Err(Reject::RtpMalformed);
-            }
+        let behind = decrypted.get(self.len..).ok_or(Reject::Length)?;
+        let len = self.payload_len(behind)?;
+        Ok(self.len..self.len + len)
+    }
+
+    /// The same where the header has been cut off: how long the payload is without the padding
+    /// behind it.
+    pub fn payload_len(&self, padded: &[u8]) -> Result<usize, Reject> {
+        let padding = match padded.last() {
+            Some(&count) if self.has_padding => usize::from(count),
+            None if self.has_padding => return Err(Reject::RtpMalformed),
+            _ => 0,
+        };
+        if self.has_padding && (padding == 0 || padding > padded.len()) {
+            return Err(Reject::RtpMalformed);
         }
-        if padding == room {
-            return Err(Reject::PaddingOnly);
+        match padded.len() - padding {
+            0 => Err(Reject::PaddingOnly),
+            len => Ok(len),
         }
-        Ok(self.len..decrypted.len() - padding)
     }
 }
 

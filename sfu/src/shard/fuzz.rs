@@ -31,7 +31,7 @@ use crate::media::{
 use crate::publication::history::PacketInfo;
 use crate::relay::{Address, Frame, frame};
 use crate::rtp::packet::Header;
-use crate::slab::new_buffer;
+use crate::slab::{Carried, new_buffer};
 use crate::subscription::Outgoing;
 use crate::subscription::rewriter::{PictureIds, StreamKey};
 use crate::transport::dtls::Identity;
@@ -252,10 +252,20 @@ impl Play {
         let seq = head.extend(header.sequence);
         *head = seq.max(*head);
         // What is refused is counted by its reason where it comes from; here it has none to tell.
+        let payload = &packet[header.len..];
+        let mut buffer = new_buffer();
+        let Some(opened) = buffer.get_mut(..payload.len()) else {
+            return;
+        };
+        opened.copy_from_slice(payload);
+        let opened = Carried {
+            range: 0..payload.len(),
+            buffer: &mut buffer,
+        };
         let _counted_elsewhere = self
             .shard
             .router
-            .receive(self.now, place, &header, seq, packet);
+            .receive(self.now, place, &header, seq, packet, opened);
     }
 
     /// A subscriber asks for numbers near those that it was sent.

@@ -43,6 +43,7 @@ use crate::config::Limits;
 use crate::error::Reject;
 use crate::id::TransportId;
 use crate::rtp::packet::Header;
+use crate::slab::{Carried, SlabBuffer, new_buffer};
 use crate::speaker;
 use crate::stats::StatsSnapshot;
 use crate::transport::dtls::Identity;
@@ -67,6 +68,8 @@ pub struct Shard {
     started: Instant,
     ntp_at_start: NtpTime,
     outgoing: OutgoingBatch,
+    /// Where a packet is opened. If it is kept this slab is, and another takes its place.
+    opened: SlabBuffer,
     /// Where RTCP is put together.
     compound: Vec<u8>,
     /// Where it is planned how media leaves for one receiver.
@@ -121,6 +124,7 @@ impl Shard {
             started: now,
             ntp_at_start: ntp_at_now,
             outgoing: OutgoingBatch::default(),
+            opened: new_buffer(),
             compound: Vec::new(),
             leaving: Vec::new(),
         }
@@ -268,9 +272,13 @@ impl Shard {
             Protocol::Rtp => {
                 let header = Header::parse(datagram)?;
                 let transport = &mut self.router.peers[place].transport;
-                let (seq, len) = transport.unprotect_rtp(&header, datagram)?;
+                let buffer = &mut self.opened;
+                let (seq, len) =
+                    transport.unprotect_rtp_into(&header, datagram, &mut buffer[..])?;
+                let range = 0..len;
+                let opened = Carried { buffer, range };
                 self.router
-                    .receive(now, place, &header, seq, &datagram[..len])
+                    .receive(now, place, &header, seq, datagram, opened)
             }
             Protocol::Rtcp => {
                 let transport = &mut self.router.peers[place].transport;

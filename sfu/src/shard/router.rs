@@ -25,7 +25,7 @@ use crate::rtp::codec::{h264, vp8};
 use crate::rtp::extension::{AudioLevel, Extensions};
 use crate::rtp::packet::Header;
 use crate::rtp::rtx;
-use crate::slab::SlabPool;
+use crate::slab::{Carried, SlabPool};
 use crate::speaker::Voice;
 use crate::stats::StatsSnapshot;
 use crate::subscription::rewriter::PictureIds;
@@ -90,17 +90,19 @@ impl Router {
         Output::Relay(batch.expect("the caller has seen that something waits"))
     }
 
-    /// Takes an authenticated packet of a peer, as plain text.
+    /// Takes an authenticated packet of a peer: the datagram, whose header was never encrypted, and
+    /// what was opened of it.
     pub(super) fn receive(
         &mut self,
         now: Instant,
         place: usize,
         header: &Header,
         seq: SeqNo,
-        plain: &[u8],
+        datagram: &[u8],
+        opened: Carried<'_>,
     ) -> Result<(), Reject> {
         let media = &mut self.peers[place].media;
-        let extensions = header.extensions(plain, &media.extensions);
+        let extensions = header.extensions(datagram, &media.extensions);
         if let Some(number) = extensions.transport_cc
             && media.arrivals.note(now, number, header.ssrc)
         {
@@ -110,8 +112,9 @@ impl Router {
             Some(source) => *source,
             None => self.learn(now, place, header, &extensions)?,
         };
-        let packet = self.read(source, header, &extensions, seq, plain)?;
-        self.deliver(now, source, &packet)
+        let head = &datagram[..header.len];
+        let (packet, payload) = self.read(source, header, head, &extensions, seq, opened)?;
+        self.deliver(now, source, &packet, payload)
     }
 
     /// Finds out where an unknown source belongs from what its packet says.
@@ -183,45 +186,47 @@ impl Router {
         }
     }
 
-    /// What the packet is, apart from whom it belongs to.
-    fn read<'a>(
+    /// What the packet is, apart from whom it belongs to, and its payload.
+    fn read<'a, 'b>(
         &self,
         source: Source,
         header: &Header,
+        head: &'a [u8],
         extensions: &Extensions,
         seq: SeqNo,
-        plain: &'a [u8],
-    ) -> Result<Incoming<'a>, Reject> {
+        opened: Carried<'b>,
+    ) -> Result<(Incoming<'a>, Carried<'b>), Reject> {
         let publication = &self.rooms.publications[source.publication].publication;
         let kind = publication
             .payload_kind(header.payload_type)
             .ok_or(Reject::UnknownPayloadType)?;
+        let len = header.payload_len(opened.bytes());
         let (arrival, codec, seq, payload) = match (kind, source.is_repair) {
             (PayloadKind::Media(codec), false) => {
                 // What has no payload still has a number: it goes through as it is, so that no
                 // subscriber waits for it. libwebrtc takes it for padding.
-                let payload = match header.payload(plain) {
-                    Ok(range) => &plain[range],
-                    Err(Reject::PaddingOnly) => &[],
-                    Err(reason) => return Err(reason),
+                let len = match len {
+                    Err(Reject::PaddingOnly) => 0,
+                    len => len?,
                 };
-                (Arrival::Original, codec, seq, payload)
+                (Arrival::Original, codec, seq, opened.part(0..len))
             }
             (PayloadKind::Repair(codec), true) => {
-                let (original, payload) = rtx::unwrap(&plain[header.payload(plain)?])?;
+                let len = len?;
+                let (original, _) = rtx::unwrap(&opened.bytes()[..len])?;
                 let highest = publication
                     .layer(source.rank)
                     .highest()
                     .ok_or(Reject::RtxUseless)?;
+                let payload = opened.part(rtx::PREFIX_LEN..len);
                 (Arrival::Repair, codec, highest.extend(original), payload)
             }
             _ => return Err(Reject::UnknownPayloadType),
         };
-        let (starts_keyframe, picture) = inspect(publication.codec(codec), payload)?;
-        Ok(Incoming {
+        let (starts_keyframe, picture) = inspect(publication.codec(codec), payload.bytes())?;
+        let packet = Incoming {
             arrival,
-            header: &plain[..header.len],
-            payload,
+            header: head,
             info: PacketInfo {
                 seq,
                 timestamp: header.timestamp,
@@ -232,7 +237,8 @@ impl Router {
                 audio_level: extensions.audio_level.map(wire_level),
                 orientation: extensions.video_orientation,
             },
-        })
+        };
+        Ok((packet, payload))
     }
 
     fn deliver(
@@ -240,6 +246,7 @@ impl Router {
         now: Instant,
         source: Source,
         packet: &Incoming<'_>,
+        payload: Carried<'_>,
     ) -> Result<(), Reject> {
         let published = &mut self.rooms.publications[source.publication];
         let owner = published.owner().ok_or(Reject::UnknownSource)?;
@@ -256,7 +263,7 @@ impl Router {
             now,
             packet.arrival,
             packet.info,
-            packet.payload,
+            payload,
             clock_rate,
             &mut self.pool,
         )?;
@@ -465,8 +472,6 @@ pub(super) struct Incoming<'a> {
     pub(super) info: PacketInfo,
     /// With its contributors and extensions, as it came.
     pub(super) header: &'a [u8],
-    /// Without padding, unwrapped.
-    pub(super) payload: &'a [u8],
 }
 
 /// Whether decoding may begin with a payload, and how its picture is numbered.

@@ -184,14 +184,16 @@ impl Transport {
         result.and(self.pump(now))
     }
 
-    /// Authenticates and decrypts an RTP packet where it lies: see [`Inbound::unprotect_rtp`].
-    pub fn unprotect_rtp(
+    /// Authenticates an RTP packet and decrypts its payload to where it will stay: see
+    /// [`Inbound::unprotect_rtp_into`].
+    pub fn unprotect_rtp_into(
         &mut self,
         header: &Header,
-        datagram: &mut [u8],
+        datagram: &[u8],
+        payload: &mut [u8],
     ) -> Result<(SeqNo, usize), Reject> {
         let (inbound, _) = self.srtp.as_mut().ok_or(Reject::NoKeys)?;
-        inbound.unprotect_rtp(header, datagram)
+        inbound.unprotect_rtp_into(header, datagram, payload)
     }
 
     /// Authenticates and decrypts an RTCP packet where it lies: see [`Inbound::unprotect_rtcp`].

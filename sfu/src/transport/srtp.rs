@@ -158,6 +158,32 @@ impl Inbound {
         header: &Header,
         datagram: &mut [u8],
     ) -> Result<(SeqNo, usize), Reject> {
+        self.open_rtp(header, |cipher, index| {
+            cipher.open_rtp(header.ssrc, index, header.len, datagram)
+        })
+    }
+
+    /// Authenticates an RTP packet and decrypts its payload to the start of `payload`, so that
+    /// whoever keeps it need not copy it. Returns the packet's number and the length of the
+    /// payload, padding included.
+    ///
+    /// A refused datagram leaves `payload` in an unspecified state; nothing else changes.
+    pub fn unprotect_rtp_into(
+        &mut self,
+        header: &Header,
+        datagram: &[u8],
+        payload: &mut [u8],
+    ) -> Result<(SeqNo, usize), Reject> {
+        self.open_rtp(header, |cipher, index| {
+            cipher.open_rtp_into(header.ssrc, index, header.len, datagram, payload)
+        })
+    }
+
+    fn open_rtp(
+        &mut self,
+        header: &Header,
+        open: impl FnOnce(&Cipher, u64) -> Result<usize, Reject>,
+    ) -> Result<(SeqNo, usize), Reject> {
         let (source, seq) = match self.rtp.find(header.ssrc) {
             Some(at) => (Some(at), self.rtp.window(at).extend(header.sequence)),
             // RFC 3711 section 3.3.1: a receiver that is there from the start assumes rollover 0.
@@ -165,9 +191,7 @@ impl Inbound {
         };
         let index = rtp_index(seq).ok_or(Reject::SrtpReplay)?;
         self.rtp.admit(source, seq.0)?;
-        let len = self
-            .cipher
-            .open_rtp(header.ssrc, index, header.len, datagram)?;
+        let len = open(&self.cipher, index)?;
         self.rtp.accept(source, header.ssrc, seq.0);
         Ok((seq, len))
     }

@@ -229,10 +229,16 @@ impl Sim {
 
     /// Publishes a microphone.
     pub(crate) fn microphone(&mut self, client: usize) -> PublicationId {
+        self.sound(client, 0)
+    }
+
+    /// Publishes a microphone whose packets have so many bytes of filler.
+    pub(crate) fn sound(&mut self, client: usize, filler: usize) -> PublicationId {
         let number = self.number();
         let ssrc = 10_000 + number as u32 * 10;
         let start = (self.dice.roll() % 500) as u16 + 1;
-        let encoding = Encoding::new(ssrc, None, 1, start);
+        let mut encoding = Encoding::new(ssrc, None, 1, start);
+        encoding.filler = filler;
         let layers = vec![layer(&encoding, 0, 0)];
         let interval = Duration::from_millis(20);
         self.publish(client, number, true, vec![encoding], layers, interval)

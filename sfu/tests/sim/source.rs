@@ -207,6 +207,7 @@ impl Source {
                     payload.push(OPUS); // the header of the primary block, F = 0
                 }
                 payload.extend(truth.bytes());
+                payload.resize(payload.len() + encoding.filler, 0xcc);
                 let level = [0x80 | self.level];
                 let extensions: [(u8, &[u8]); 2] = [(EXT_MID, mid), (EXT_AUDIO_LEVEL, &level)];
                 let payload_type = if self.is_redundant { RED } else { OPUS };

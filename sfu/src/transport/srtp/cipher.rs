@@ -78,6 +78,42 @@ impl Cipher {
         }
     }
 
+    /// Opens an RTP packet, lays its payload down at the start of `plain`, and says how long that
+    /// is. What `plain` holds after an error is unspecified.
+    pub(super) fn open_rtp_into(
+        &self,
+        ssrc: Ssrc,
+        index: u64,
+        header_len: usize,
+        datagram: &[u8],
+        plain: &mut [u8],
+    ) -> Result<usize, Reject> {
+        let tag_len = match self {
+            Self::Gcm { .. } => GCM_TAG_LEN,
+            Self::CmSha1(_) => HMAC_TAG_LEN,
+        };
+        let (packet, tag) = datagram
+            .len()
+            .checked_sub(tag_len)
+            .filter(|&len| len >= header_len)
+            .map(|len| datagram.split_at(len))
+            .ok_or(Reject::Length)?;
+        let (header, sealed) = packet.split_at(header_len);
+        let plain = plain.get_mut(..sealed.len()).ok_or(Reject::Length)?;
+        match self {
+            Self::Gcm { rtp, .. } => {
+                rtp.open_into(rtp.rtp_nonce(ssrc, index), header, sealed, tag, plain)?;
+            }
+            Self::CmSha1(pair) => {
+                let rollover = (index >> 16) as u32;
+                pair.rtp.verify(packet, &rollover.to_be_bytes(), tag)?;
+                plain.copy_from_slice(sealed);
+                pair.rtp.apply(ssrc, index, plain);
+            }
+        }
+        Ok(sealed.len())
+    }
+
     /// Seals the RTP packet that lies from `start` to the end of `out` and appends its tag.
     pub(super) fn seal_rtp(
         &self,
@@ -229,6 +265,19 @@ impl Gcm {
         self.key
             .open_in_place(nonce, Aad::from(aad), sealed)
             .map(|_| ())
+            .map_err(|_| Reject::SrtpAuthentication)
+    }
+
+    fn open_into(
+        &self,
+        nonce: Nonce,
+        aad: &[u8],
+        sealed: &[u8],
+        tag: &[u8],
+        plain: &mut [u8],
+    ) -> Result<(), Reject> {
+        self.key
+            .open_separate_gather(nonce, Aad::from(aad), sealed, tag, plain)
             .map_err(|_| Reject::SrtpAuthentication)
     }
 
