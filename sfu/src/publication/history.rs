@@ -35,7 +35,8 @@ pub struct PacketInfo {
 struct Entry {
     info: PacketInfo,
     packet: PacketRef,
-    arrived: Instant,
+    /// It is too old after this.
+    until: Instant,
 }
 
 /// Why a packet was not stored.
@@ -104,7 +105,7 @@ impl History {
         self.entries[slot] = Some(Entry {
             info,
             packet,
-            arrived: now,
+            until: now + self.age_max,
         });
         Ok(())
     }
@@ -168,7 +169,7 @@ impl History {
             self.first = SeqNo(self.first.0 + 1);
         }
         self.entry(self.first)
-            .is_some_and(|entry| now.saturating_duration_since(entry.arrived) > self.age_max)
+            .is_some_and(|entry| now > entry.until)
     }
 
     fn entry(&self, seq: SeqNo) -> Option<&Entry> {

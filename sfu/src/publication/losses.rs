@@ -80,6 +80,11 @@ impl Losses {
         (loss.tries == 1).then(|| now.saturating_duration_since(loss.asked))
     }
 
+    /// Whether nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// When something is next to be asked for.
     pub fn due(&self) -> Option<Instant> {
         self.pending.iter().map(|loss| loss.due).min()

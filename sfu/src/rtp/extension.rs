@@ -131,12 +131,23 @@ impl Extensions {
     pub(super) fn read(elements: Elements<'_>, ids: &ExtensionIds) -> Self {
         let mut found = Self::default();
         for element in elements {
-            found.take(element, ids);
+            if !found.take_value(element, ids) {
+                found.take_name(element, ids);
+            }
         }
         found
     }
 
-    fn take(&mut self, Element { id, value }: Element<'_>, ids: &ExtensionIds) {
+    pub(super) fn read_values(elements: Elements<'_>, ids: &ExtensionIds) -> Self {
+        let mut found = Self::default();
+        for element in elements {
+            found.take_value(element, ids);
+        }
+        found
+    }
+
+    /// Returns whether it was one.
+    fn take_value(&mut self, Element { id, value }: Element<'_>, ids: &ExtensionIds) -> bool {
         let id = Some(id);
         if id == ids.transport_cc {
             self.transport_cc = value.try_into().ok().map(u16::from_be_bytes);
@@ -148,7 +159,15 @@ impl Extensions {
                 .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]));
         } else if id == ids.video_orientation {
             self.video_orientation = value.first().copied();
-        } else if id == ids.mid {
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn take_name(&mut self, Element { id, value }: Element<'_>, ids: &ExtensionIds) {
+        let id = Some(id);
+        if id == ids.mid {
             self.mid = name(value);
         } else if id == ids.rid {
             self.rid = name(value);

@@ -77,6 +77,12 @@ impl Header {
         Extensions::read(self.elements(datagram), ids)
     }
 
+    /// The same without the names of section and encoding, which are long and only tell what is
+    /// known of a source that has been heard before.
+    pub fn extension_values(&self, datagram: &[u8], ids: &ExtensionIds) -> Extensions {
+        Extensions::read_values(self.elements(datagram), ids)
+    }
+
     /// The value of the extension `id`: cheaper than [`Self::extensions`] where one is wanted.
     pub fn extension<'a>(&self, datagram: &'a [u8], id: u8) -> Option<&'a [u8]> {
         self.elements(datagram)
