@@ -59,7 +59,7 @@ pub(crate) type Turns = Vec<(Instant, Vec<Vec<u8>>)>;
 /// Header, extensions, descriptor, truth and tag of the pictures that leave.
 const AROUND_PICTURE: usize = 63;
 /// Header, extensions, truth and tag of the sound that leaves.
-const AROUND_SOUND: usize = 56;
+const AROUND_SOUND: usize = 60;
 
 pub(crate) struct Call {
     sim: Sim,
@@ -96,11 +96,9 @@ impl Call {
             let mut turns = call.record(track, 1);
             call.play(&mut turns, |batch| {
                 let longest = batch.iter().map(|(_, bytes)| bytes.len()).max();
-                assert_eq!(
-                    longest,
-                    Some(shape.bytes),
-                    "what leaves is as long as is said"
-                );
+                // But for the names of sections, whose length depends on how many there are.
+                let differs = longest.map(|bytes| bytes.abs_diff(shape.bytes));
+                assert!(differs.is_some_and(|by| by <= 4), "{shape}: {longest:?}");
             });
         }
         call

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::Shard;
 use super::command::{Command, DataChannel, Directive};
 use super::event::{DisconnectReason, Event, EventKind};
-use super::peer::{Hot, Peer, PeerMedia, Source};
+use super::peer::{Peer, PeerMedia, Source};
 use super::router::speaker;
 use super::timers::TimerKey;
 use crate::error::CommandError;
@@ -136,7 +136,7 @@ impl Shard {
     /// The peer's transport has been given something: what it says must be sent, and its deadline
     /// may have moved.
     pub(super) fn stir(&mut self, peer: usize) {
-        self.router.peers[peer].hot.is_stirred = true;
+        self.router.hots[peer].is_stirred = true;
         self.router.mark_dirty(peer);
         self.router.touch(peer);
     }
@@ -170,10 +170,9 @@ impl Shard {
         let media = PeerMedia::new(now, params.extensions, local);
         let limits = &self.router.limits;
         let transport = Transport::new(now, id, params, &self.identity, limits);
-        let place = self.router.peers.insert(Peer {
+        let place = self.router.add_peer(Peer {
             id,
             room,
-            hot: Hot::default(),
             transport,
             media,
             addresses: arrayvec::ArrayVec::new(),
@@ -195,15 +194,12 @@ impl Shard {
         while let Some(&subscription) = self.router.peers[place].media.subscriptions.last() {
             self.end_subscription(subscription);
         }
-        let peer = self.router.peers.remove(place);
-        debug_assert!(peer.hot.pending.is_empty());
+        let peer = self.router.remove_peer(place);
         self.transports.remove(&peer.id);
         for address in peer.addresses {
             self.demux.unbind(address, place);
         }
         self.timers.remove(TimerKey::Peer(place));
-        self.router.dirty.retain(|&other| other != place);
-        self.router.touched.retain(|&other| other != place);
         self.router
             .rooms
             .room_mut(peer.room)
@@ -424,8 +420,8 @@ impl Shard {
     fn end_subscription(&mut self, place: usize) {
         let subscribed = self.router.rooms.unsubscribe(place);
         self.router.touch_mirror(subscribed.publication);
-        let Peer { hot, media, .. } = &mut self.router.peers[subscribed.receiver];
-        hot.drop_pending(place, &mut self.router.pool);
+        self.router.drop_pending(subscribed.receiver, place);
+        let media = &mut self.router.peers[subscribed.receiver].media;
         media.subscriptions.retain(|&other| other != place);
         media.sent.remove(&subscribed.subscription.ssrc());
     }

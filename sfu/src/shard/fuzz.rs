@@ -168,7 +168,7 @@ impl Play {
     /// As if the handshake had been done.
     fn connect(&mut self, peer: u64) {
         if let Some(&place) = self.shard.transports.get(&TransportId(peer)) {
-            self.shard.router.peers[place].hot.is_connected = true;
+            self.shard.router.hots[place].is_connected = true;
         }
     }
 
@@ -435,15 +435,14 @@ impl Play {
         while !matches!(self.shard.poll_output(self.now), Output::Timeout(_)) {}
         let router = &self.shard.router;
         assert!(router.dirty.is_empty() && router.touched.is_empty());
-        let is_idle = |(_, peer): (usize, &super::peer::Peer)| peer.hot.pending.is_empty();
-        assert!(router.peers.iter().all(is_idle));
+        assert!(router.hots.iter().all(|hot| hot.pending.is_empty()));
     }
 
     /// One number of a stream is one packet, or GCM gives its key away.
     fn check_numbers(&mut self) {
         let router = &self.shard.router;
-        for (place, peer) in &router.peers {
-            for pending in &peer.hot.pending {
+        for (place, hot) in router.hots.iter().enumerate() {
+            for (_, pending) in router.pending.iter(hot.pending) {
                 let subscription = &router.rooms.subscriptions[pending.subscription].subscription;
                 let (ssrc, seq) = subscription.sealed_as(&pending.outgoing);
                 let payload = router.pool.bytes(&pending.packet).to_vec();

@@ -17,6 +17,7 @@ mod mirror;
 pub mod output;
 pub(crate) mod padding;
 mod peer;
+mod pending;
 mod recording;
 mod reports;
 mod router;
@@ -35,6 +36,8 @@ use self::event::{Event, EventKind};
 pub(crate) use self::hash::StableHash;
 pub use self::output::{Batch, Datagram, Output};
 use self::padding::Leaving;
+use self::peer::Hot;
+use self::pending::Chain;
 pub(crate) use self::recording::RoomTap;
 use self::reports::Moment;
 use self::router::Router;
@@ -350,7 +353,7 @@ impl Shard {
             let Some(place) = self.router.dirty.pop_front() else {
                 return;
             };
-            let hot = &mut self.router.peers[place].hot;
+            let hot = &mut self.router.hots[place];
             hot.is_dirty = false;
             if !std::mem::take(&mut hot.is_stirred) || self.drain_transport(now, place) {
                 self.flush_media(place);
@@ -363,11 +366,11 @@ impl Shard {
     /// Finds out when a peer must be served next.
     fn schedule(&mut self, now: Instant, place: usize) {
         let due = self.router.feedback_due(now, place);
-        let peer = &mut self.router.peers[place];
-        peer.hot.is_touched = false;
-        peer.hot.feedback_at = due.map(|due| due.at);
+        let hot = &mut self.router.hots[place];
+        hot.is_touched = false;
+        hot.feedback_at = due.map(|due| due.at);
         let latest = due.map(|due| due.latest);
-        let transport = peer
+        let transport = self.router.peers[place]
             .transport
             .next_timeout()
             .map(|at| at.max(now + TIMER_MIN));
@@ -382,12 +385,13 @@ impl Shard {
     fn drain_transport(&mut self, now: Instant, place: usize) -> bool {
         loop {
             let peer = &mut self.router.peers[place];
+            let hot = &mut self.router.hots[place];
             let room = Some(self.router.rooms.id_of(peer.room));
             let transport = peer.id;
             let start = self.outgoing.arena.len();
             let kind = match peer.transport.poll(&mut self.outgoing.arena) {
                 None => {
-                    peer.hot.destination = peer.transport.destination();
+                    hot.destination = peer.transport.destination();
                     return true;
                 }
                 Some(TransportOutput::Transmit { to, .. }) => {
@@ -395,7 +399,8 @@ impl Shard {
                     continue;
                 }
                 Some(TransportOutput::Connected { profile }) => {
-                    peer.hot.is_connected = true;
+                    hot.is_connected = true;
+                    hot.outbound = peer.transport.take_outbound();
                     peer.media.report_at = now + peer::REPORT_INTERVAL;
                     self.want_all_awaited(place);
                     EventKind::Connected { transport, profile }
@@ -432,7 +437,7 @@ impl Shard {
     }
 
     fn write_feedback(&mut self, now: Instant, place: usize) {
-        let hot = &self.router.peers[place].hot;
+        let hot = &self.router.hots[place];
         if hot.feedback_at.is_none_or(|at| at > now) {
             return;
         }
@@ -454,61 +459,68 @@ impl Shard {
 
     /// Seals what waits to leave for a peer.
     fn flush_media(&mut self, place: usize) {
-        self.plan_media(place);
+        let chain = std::mem::take(&mut self.router.hots[place].pending);
+        self.plan_media(chain);
         let Router {
-            peers,
+            hots,
             rooms,
             pool,
             stats,
+            pending: list,
             ..
         } = &mut self.router;
-        let peer = &mut peers[place];
-        let destination = peer.hot.destination;
+        let Hot {
+            destination,
+            outbound,
+            ..
+        } = &mut hots[place];
+        let mut way = destination.zip(outbound.as_mut());
         let arena = &mut self.outgoing.arena;
         for leaving in self.leaving.drain(..) {
-            let pending = &peer.hot.pending[leaving.index];
+            let Some(pending) = list.at(leaving.index) else {
+                continue;
+            };
             let start = arena.len();
             let subscription = &mut rooms.subscriptions[pending.subscription].subscription;
             let payload = pool.bytes(&pending.packet);
-            let transport = &mut peer.transport;
             let padding = usize::from(leaving.padding);
-            let is_sealed = destination.is_some()
+            if let Some((to, outbound)) = &mut way
                 && subscription.seal(&pending.outgoing, payload, padding, |seq, header, parts| {
-                    transport.protect_rtp_parts(seq, header, parts, arena)
-                });
-            if let (Some(to), true) = (destination, is_sealed) {
+                    outbound.protect_rtp_parts(seq, header, parts, arena)
+                })
+            {
                 stats.packets_out += u64::from(!pending.outgoing.is_repair());
                 stats.padding_out += padding as u64;
                 self.outgoing.datagrams.push(Datagram {
-                    to,
+                    to: *to,
                     range: start as u32..arena.len() as u32,
                 });
             }
-        }
-        for pending in peer.hot.pending.drain(..) {
-            pool.release(pending.packet);
+            list.release(leaving.index, pool);
         }
     }
 
     /// Puts what waits to leave for a peer into an order and chooses its padding. Pictures first:
     /// a short sound between two of their packets would end their run.
-    fn plan_media(&mut self, place: usize) {
+    fn plan_media(&mut self, chain: Chain) {
         let Router {
-            peers,
             rooms,
             pool,
             limits,
+            pending: list,
             ..
         } = &self.router;
-        let pending = &peers[place].hot.pending;
         self.leaving.clear();
-        if pending.len() == 1 {
+        if chain.is_single() {
             // Nothing to join it with.
-            self.leaving.push(Leaving::default());
+            self.leaving.push(Leaving {
+                index: chain.first(),
+                ..Leaving::default()
+            });
             return;
         }
         for wants_sound in [false, true] {
-            for (index, pending) in pending.iter().enumerate() {
+            for (index, pending) in list.iter(chain) {
                 if pending.outgoing.is_sound() == wants_sound {
                     let subscription = &rooms.subscriptions[pending.subscription].subscription;
                     let len = pool.len(&pending.packet);
@@ -548,10 +560,10 @@ impl Shard {
 
 /// Seals a compound for a peer into the batch; nothing happens if it is not connected.
 fn seal_compound(router: &mut Router, outgoing: &mut OutgoingBatch, place: usize, compound: &[u8]) {
-    let transport = &mut router.peers[place].transport;
     let start = outgoing.arena.len();
-    if let Some(to) = transport.destination()
-        && transport.protect_rtcp(compound, &mut outgoing.arena)
+    if let Some(to) = router.peers[place].transport.destination()
+        && let Some(outbound) = &mut router.hots[place].outbound
+        && outbound.protect_rtcp(compound, &mut outgoing.arena)
     {
         outgoing.close(to, start);
     }

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 
 use super::StableHash;
+use super::pending::Chain;
 use crate::congestion::feedback::ArrivalFeedback;
 use crate::id::TransportId;
-use crate::slab::{PacketRef, SlabPool};
-use crate::subscription::Outgoing;
 use crate::transport::Transport;
 use crate::transport::params::ExtensionIds;
+use crate::transport::srtp::Outbound;
 use crate::unit::{NtpTime, Ssrc};
 
 /// Addresses of one peer that are bound at once.
@@ -30,7 +30,6 @@ pub(super) struct Peer {
     pub(super) id: TransportId,
     /// The place of its room.
     pub(super) room: usize,
-    pub(super) hot: Hot,
     pub(super) transport: Transport,
     pub(super) media: PeerMedia,
     /// Where it has been heard from, the oldest first.
@@ -45,14 +44,6 @@ pub(super) struct Source {
     pub(super) rank: u8,
     /// It carries retransmissions.
     pub(super) is_repair: bool,
-}
-
-/// A packet that leaves in this turn.
-pub(super) struct Pending {
-    /// The place of the subscription.
-    pub(super) subscription: usize,
-    pub(super) outgoing: Outgoing,
-    pub(super) packet: PacketRef,
 }
 
 /// The media half of a peer.
@@ -85,7 +76,7 @@ pub(super) struct PeerMedia {
 /// How many packets a peer has sent of late.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
-    since: Instant,
+    until: Instant,
     taken: u32,
 }
 
@@ -95,14 +86,14 @@ const ALLOWANCE_SPAN: Duration = Duration::from_millis(100);
 impl Allowance {
     fn new(now: Instant) -> Self {
         Self {
-            since: now,
+            until: now + ALLOWANCE_SPAN,
             taken: 0,
         }
     }
 
     /// Whether one more packet is allowed, of so many in a second.
     pub(super) fn take(&mut self, now: Instant, per_second: u32) -> bool {
-        if now.saturating_duration_since(self.since) >= ALLOWANCE_SPAN {
+        if now >= self.until {
             *self = Self::new(now);
         }
         self.taken += 1;
@@ -110,15 +101,18 @@ impl Allowance {
     }
 }
 
-/// What every packet to a peer touches, side by side: with two thousand subscribers each of them is
-/// cold when its turn comes, and what counts is how many cache lines are fetched.
+/// What every packet to a peer touches, side by side and apart from the rest of it: with two
+/// thousand subscribers each of them is cold when its turn comes, and what counts is how many cache
+/// lines and pages are fetched.
 #[derive(Default)]
 #[repr(align(64))]
 pub(super) struct Hot {
     /// What leaves in this turn.
-    pub(super) pending: Vec<Pending>,
+    pub(super) pending: Chain,
     /// Where it goes: what the transport says, noted whenever that has been stirred.
     pub(super) destination: Option<SocketAddr>,
+    /// What it is sealed with, once the transport is connected.
+    pub(super) outbound: Option<Outbound>,
     /// The earliest time at which RTCP must be written.
     pub(super) feedback_at: Option<Instant>,
     pub(super) is_connected: bool,
@@ -128,21 +122,6 @@ pub(super) struct Hot {
     pub(super) is_touched: bool,
     /// Its transport may have something to say.
     pub(super) is_stirred: bool,
-}
-
-impl Hot {
-    /// Takes back what waits to leave for a subscription that ends.
-    pub(super) fn drop_pending(&mut self, subscription: usize, pool: &mut SlabPool) {
-        let mut kept = Vec::new();
-        for pending in self.pending.drain(..) {
-            if pending.subscription == subscription {
-                pool.release(pending.packet);
-            } else {
-                kept.push(pending);
-            }
-        }
-        self.pending = kept;
-    }
 }
 
 /// Time between two receiver or sender reports.

@@ -6,7 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::peer::{Peer, Pending, REPORT_INTERVAL};
+use super::peer::{Peer, REPORT_INTERVAL};
+use super::pending::Pending;
 use super::router::Router;
 use crate::publication::layer::Layer;
 use crate::publication::losses::LOSSES_MAX;
@@ -153,11 +154,13 @@ impl Router {
         };
         let packet = self.pool.share(packet);
         self.stats.packets_resent += 1;
-        self.peers[place].hot.pending.push(Pending {
+        let pending = Pending {
             subscription,
             outgoing,
             packet,
-        });
+        };
+        let chain = &mut self.hots[place].pending;
+        self.pending.push(chain, pending);
         self.mark_dirty(place);
     }
 
@@ -172,7 +175,8 @@ impl Router {
 
     /// When RTCP must next be written to a peer. Requests are urgent, reports are not.
     pub(super) fn feedback_due(&self, now: Instant, place: usize) -> Option<FeedbackDue> {
-        let Peer { media, hot, .. } = &self.peers[place];
+        let Peer { media, .. } = &self.peers[place];
+        let hot = &self.hots[place];
         if !hot.is_connected {
             return None;
         }

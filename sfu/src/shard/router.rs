@@ -12,7 +12,8 @@ use slab::Slab;
 
 use super::event::{Event, EventKind, Speaker};
 use super::output::Output;
-use super::peer::{Peer, Pending, Source};
+use super::peer::{Hot, Peer, Source};
+use super::pending::{Pending, PendingList};
 use crate::config::Limits;
 use crate::error::Reject;
 use crate::media::{Codec, MediaKind};
@@ -36,6 +37,10 @@ pub(super) struct Router {
     pub(super) limits: Limits,
     pub(super) rooms: Rooms,
     pub(super) peers: Slab<Peer>,
+    /// What packets touch of the peers, at the same places.
+    pub(super) hots: Vec<Hot>,
+    /// What waits to leave.
+    pub(super) pending: PendingList,
     pub(super) pool: SlabPool,
     pub(super) stats: StatsSnapshot,
     pub(super) events: VecDeque<Event>,
@@ -58,6 +63,8 @@ impl Router {
         Self {
             rooms: Rooms::default(),
             peers: Slab::new(),
+            hots: Vec::new(),
+            pending: PendingList::default(),
             pool: SlabPool::new(limits.slabs_max),
             stats: StatsSnapshot::default(),
             events: VecDeque::new(),
@@ -73,12 +80,38 @@ impl Router {
 
     /// The peer has something to send.
     pub(super) fn mark_dirty(&mut self, place: usize) {
-        mark_dirty(&mut self.peers, &mut self.dirty, place);
+        if !std::mem::replace(&mut self.hots[place].is_dirty, true) {
+            self.dirty.push_back(place);
+        }
+    }
+
+    /// A new peer; returns its place.
+    pub(super) fn add_peer(&mut self, peer: Peer) -> usize {
+        let place = self.peers.insert(peer);
+        if place == self.hots.len() {
+            self.hots.push(Hot::default());
+        }
+        place
+    }
+
+    /// Forgets a peer that nothing waits for any more, and its keys.
+    pub(super) fn remove_peer(&mut self, place: usize) -> Peer {
+        let hot = std::mem::take(&mut self.hots[place]);
+        debug_assert!(hot.pending.is_empty(), "its subscriptions have ended");
+        self.dirty.retain(|&other| other != place);
+        self.touched.retain(|&other| other != place);
+        self.peers.remove(place)
+    }
+
+    /// Takes back what waits to leave for a subscription that ends.
+    pub(super) fn drop_pending(&mut self, place: usize, subscription: usize) {
+        let chain = &mut self.hots[place].pending;
+        self.pending.forget(chain, subscription, &mut self.pool);
     }
 
     /// The peer's deadline may have moved.
     pub(super) fn touch(&mut self, place: usize) {
-        let hot = &mut self.peers[place].hot;
+        let hot = &mut self.hots[place];
         if !std::mem::replace(&mut hot.is_touched, true) {
             self.touched.push(place);
         }
@@ -102,14 +135,18 @@ impl Router {
         opened: Carried<'_>,
     ) -> Result<(), Reject> {
         let media = &mut self.peers[place].media;
-        let extensions = header.extensions(datagram, &media.extensions);
+        let known = media.sources.get(&header.ssrc).copied();
+        let extensions = match known {
+            Some(_) => header.extension_values(datagram, &media.extensions),
+            None => header.extensions(datagram, &media.extensions),
+        };
         if let Some(number) = extensions.transport_cc
             && media.arrivals.note(now, number, header.ssrc)
         {
             self.touch(place);
         }
-        let source = match self.peers[place].media.sources.get(&header.ssrc) {
-            Some(source) => *source,
+        let source = match known {
+            Some(source) => source,
             None => self.learn(now, place, header, &extensions)?,
         };
         let head = &datagram[..header.len];
@@ -258,7 +295,7 @@ impl Router {
             layer.receive_muted(packet.info.seq);
             return Err(Reject::Muted);
         }
-        let was_due = layer.losses.due().is_some();
+        let had_losses = !layer.losses.is_empty();
         let receipt = layer.receive(
             now,
             packet.arrival,
@@ -267,7 +304,7 @@ impl Router {
             clock_rate,
             &mut self.pool,
         )?;
-        let has_loss = !was_due && layer.losses.due().is_some();
+        let has_loss = !had_losses && !layer.losses.is_empty();
         let wants_keyframe = layer.keyframes.due(now).is_some_and(|due| due <= now);
         if let Some(sample) = receipt.round_trip {
             self.peers[owner].media.note_round_trip(sample);
@@ -318,7 +355,7 @@ impl Router {
         };
         for &place in subscriptions {
             let subscribed = &mut self.rooms.subscriptions[place];
-            let hot = &mut self.peers[subscribed.receiver].hot;
+            let hot = &mut self.hots[subscribed.receiver];
             if !hot.is_connected {
                 continue;
             }
@@ -338,11 +375,12 @@ impl Router {
             let Some(outgoing) = offer.outgoing else {
                 continue;
             };
-            hot.pending.push(Pending {
+            let pending = Pending {
                 subscription: place,
                 outgoing,
                 packet: self.pool.share(packet),
-            });
+            };
+            self.pending.push(&mut hot.pending, pending);
             if !std::mem::replace(&mut hot.is_dirty, true) {
                 self.dirty.push_back(subscribed.receiver);
             }
@@ -371,7 +409,7 @@ impl Router {
     /// Asks for the keyframe that a subscription waits for, if it does.
     pub(super) fn want_awaited(&mut self, subscription: usize) {
         let subscribed = &self.rooms.subscriptions[subscription];
-        if self.peers[subscribed.receiver].hot.is_connected
+        if self.hots[subscribed.receiver].is_connected
             && let Some(rank) = subscribed.subscription.awaited()
         {
             self.want_keyframe(subscribed.publication, rank);
@@ -448,13 +486,6 @@ impl Router {
             room: Some(self.rooms.id_of(published.room)),
             kind: kind(&published.publication),
         });
-    }
-}
-
-pub(super) fn mark_dirty(peers: &mut Slab<Peer>, dirty: &mut VecDeque<usize>, place: usize) {
-    let hot = &mut peers[place].hot;
-    if !std::mem::replace(&mut hot.is_dirty, true) {
-        dirty.push_back(place);
     }
 }
 

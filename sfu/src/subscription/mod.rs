@@ -67,6 +67,30 @@ impl Outgoing {
     }
 }
 
+#[cfg(test)]
+impl Outgoing {
+    /// Some sound.
+    pub(crate) fn sample() -> Self {
+        Self {
+            form: Form::Media,
+            codec: SentCodec {
+                codec: Codec::Opus,
+                payload_type: crate::unit::PayloadType(111),
+                rtx_payload_type: None,
+                unwraps_red: false,
+            },
+            numbers: Rewritten {
+                seq: SeqNo::first(1),
+                timestamp: 0,
+                picture: PictureIds::default(),
+            },
+            marker: false,
+            audio_level: None,
+            orientation: None,
+        }
+    }
+}
+
 /// What became of a packet that was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {

@@ -16,9 +16,9 @@ use arrayvec::ArrayVec;
 use crate::publication::history::PacketInfo;
 use crate::unit::SeqNo;
 
-/// Stretches that are remembered. A subscriber asks again for about a second; eight switches in
-/// that time do not happen to anybody whose switches wait for keyframes.
-const SEGMENTS_MAX: usize = 8;
+/// Stretches that are remembered besides the present one. A subscriber asks again for about a
+/// second; eight switches in that time do not happen to anybody whose switches wait for keyframes.
+const CLOSED_MAX: usize = 7;
 
 /// The time at which a new layer may be placed by sender reports at most this far away from where
 /// its arrival places it. Beyond, the publisher's clock has jumped and arrival is believed.
@@ -113,7 +113,10 @@ struct Newest {
 
 /// The outgoing numbering of one subscription.
 pub struct Rewriter {
-    segments: ArrayVec<Segment, SEGMENTS_MAX>,
+    /// The stretch that is sent now.
+    open: Option<Segment>,
+    /// Those before it, apart, because only latecomers and requests need them.
+    closed: Box<ArrayVec<Segment, CLOSED_MAX>>,
     start: SeqNo,
     start_timestamp: u32,
     newest: Option<Newest>,
@@ -124,7 +127,8 @@ impl Rewriter {
     /// lower half, so that a lost first packet does not look like a wrap (RFC 3711 section 3.3.1).
     pub fn new(first_wire: u16, first_timestamp: u32) -> Self {
         Self {
-            segments: ArrayVec::new(),
+            open: None,
+            closed: Box::default(),
             start: SeqNo::first(first_wire & 0x7fff),
             start_timestamp: first_timestamp,
             newest: None,
@@ -144,13 +148,14 @@ impl Rewriter {
     ) {
         let timestamp = self.timestamp_for(now, stream, info, clock_rate, aligned);
         let newest = self.newest;
-        if let (Some(open), Some(newest)) = (self.segments.last_mut(), newest) {
-            open.last_in = Some(newest.seq_in);
+        if let Some(mut open) = self.open.take() {
+            open.last_in = newest.map(|newest| newest.seq_in);
+            if self.closed.is_full() {
+                self.closed.remove(0);
+            }
+            self.closed.push(open);
         }
-        if self.segments.is_full() {
-            self.segments.remove(0);
-        }
-        self.segments.push(Segment {
+        self.open = Some(Segment {
             stream,
             first_in: info.seq,
             last_in: None,
@@ -198,7 +203,7 @@ impl Rewriter {
         if seq > newest.out.seq {
             return None;
         }
-        let segment = self.segments.iter().rev().find(|s| s.first_out <= seq)?;
+        let segment = self.newest_first().find(|s| s.first_out <= seq)?;
         let seq_in = SeqNo(segment.first_in.0 + (seq.0 - segment.first_out.0));
         Some((segment.stream, seq_in))
     }
@@ -211,23 +216,28 @@ impl Rewriter {
 
     /// A timestamp of the stream that is sent now on the outgoing scale, for sender reports.
     pub fn timestamp_out(&self, stream: StreamKey, timestamp: u32) -> Option<u32> {
-        self.segments
-            .last()
+        self.open
             .filter(|segment| segment.stream == stream)
             .map(|segment| timestamp.wrapping_add(segment.timestamp_offset))
     }
 
     /// The stream that was sent last.
     pub fn stream(&self) -> Option<StreamKey> {
-        self.segments.last().map(|segment| segment.stream)
+        self.open.map(|segment| segment.stream)
     }
 
     fn segment_of(&self, stream: StreamKey, seq: SeqNo) -> Option<(&Segment, bool)> {
-        let index = self
-            .segments
-            .iter()
-            .rposition(|segment| segment.holds(stream, seq))?;
-        Some((&self.segments[index], index + 1 == self.segments.len()))
+        if let Some(open) = self.open.as_ref().filter(|open| open.holds(stream, seq)) {
+            return Some((open, true));
+        }
+        let mut closed = self.closed.iter().rev();
+        closed
+            .find(|segment| segment.holds(stream, seq))
+            .map(|segment| (segment, false))
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &Segment> {
+        self.open.iter().chain(self.closed.iter().rev())
     }
 
     /// A codec without picture ids in between must not forget where they were.
@@ -249,7 +259,7 @@ impl Rewriter {
         clock_rate: u32,
         aligned: Option<u32>,
     ) -> u32 {
-        let (Some(newest), Some(open)) = (self.newest, self.segments.last()) else {
+        let (Some(newest), Some(open)) = (self.newest, self.open) else {
             return self.start_timestamp;
         };
         let passed = now.saturating_duration_since(newest.at);

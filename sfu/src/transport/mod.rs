@@ -7,7 +7,8 @@
 //! drops what is not.
 //!
 //! Media does not go through the queue of [`Transport::poll`]: it is sealed straight into the
-//! batch of the turn by [`Transport::protect_rtp`].
+//! batch of the turn, by the shard, which takes the keys for it over ([`Transport::take_outbound`])
+//! and keeps them with what else it needs for each packet.
 
 mod dcep;
 pub mod dtls;
@@ -44,7 +45,9 @@ pub struct Transport {
     limits: Limits,
     ice: IceLite,
     dtls: Dtls,
-    srtp: Option<(Inbound, Outbound)>,
+    inbound: Option<Inbound>,
+    /// Until somebody takes it.
+    outbound: Option<Outbound>,
     sctp: Option<Sctp>,
     /// When the peer must be connected.
     connect_by: Option<Instant>,
@@ -97,7 +100,8 @@ impl Transport {
             limits: limits.clone(),
             ice: IceLite::new(id, params.local_ice, params.remote_ice, secret, limits),
             dtls: Dtls::new(now, identity, params.remote_fingerprint),
-            srtp: None,
+            inbound: None,
+            outbound: None,
             sctp: params.sctp.map(|sctp| Sctp::new(sctp, limits)),
             connect_by: Some(now + limits.connect_timeout),
             is_closed: false,
@@ -115,7 +119,7 @@ impl Transport {
     pub fn add_sctp(&mut self, now: Instant, params: SctpParams) {
         if self.sctp.is_none() {
             let mut sctp = Sctp::new(params, &self.limits);
-            if self.srtp.is_some() {
+            if self.inbound.is_some() {
                 sctp.start(now);
             }
             self.sctp = Some(sctp);
@@ -172,7 +176,7 @@ impl Transport {
 
     /// Whether media may flow.
     pub fn is_connected(&self) -> bool {
-        self.srtp.is_some() && !self.is_closed
+        self.inbound.is_some() && !self.is_closed
     }
 
     /// Takes a DTLS datagram from a validated source.
@@ -192,54 +196,27 @@ impl Transport {
         datagram: &[u8],
         payload: &mut [u8],
     ) -> Result<(SeqNo, usize), Reject> {
-        let (inbound, _) = self.srtp.as_mut().ok_or(Reject::NoKeys)?;
+        let inbound = self.inbound.as_mut().ok_or(Reject::NoKeys)?;
         inbound.unprotect_rtp_into(header, datagram, payload)
     }
 
     /// Authenticates and decrypts an RTCP packet where it lies: see [`Inbound::unprotect_rtcp`].
     pub fn unprotect_rtcp(&mut self, datagram: &mut [u8]) -> Result<usize, Reject> {
-        let (inbound, _) = self.srtp.as_mut().ok_or(Reject::NoKeys)?;
+        let inbound = self.inbound.as_mut().ok_or(Reject::NoKeys)?;
         inbound.unprotect_rtcp(datagram)
     }
 
     /// Makes room for another source: `ssrc` is sent no more.
     pub fn forget_source(&mut self, ssrc: Ssrc) {
-        if let Some((inbound, _)) = &mut self.srtp {
+        if let Some(inbound) = &mut self.inbound {
             inbound.forget(ssrc);
         }
     }
 
-    /// Appends a protected RTP packet: see [`Outbound::protect_rtp`]. False: not connected.
-    pub fn protect_rtp(
-        &mut self,
-        seq: SeqNo,
-        header: &[u8],
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    ) -> bool {
-        self.protect_rtp_parts(seq, header, &[payload], out)
-    }
-
-    /// The same with a payload in several parts: see [`Outbound::protect_rtp_parts`].
-    pub fn protect_rtp_parts(
-        &mut self,
-        seq: SeqNo,
-        header: &[u8],
-        payload: &[&[u8]],
-        out: &mut Vec<u8>,
-    ) -> bool {
-        match &mut self.srtp {
-            Some((_, outbound)) => outbound.protect_rtp_parts(seq, header, payload, out),
-            None => false,
-        }
-    }
-
-    /// Appends a protected RTCP packet: see [`Outbound::protect_rtcp`]. False: not connected.
-    pub fn protect_rtcp(&mut self, packet: &[u8], out: &mut Vec<u8>) -> bool {
-        match &mut self.srtp {
-            Some((_, outbound)) => outbound.protect_rtcp(packet, out),
-            None => false,
-        }
+    /// What the peer is sent with: for whoever seals media, once, after
+    /// [`TransportOutput::Connected`].
+    pub fn take_outbound(&mut self) -> Option<Outbound> {
+        self.outbound.take()
     }
 
     /// Queues a message. What cannot be queued is refused for `Reliable`, and dropped and counted
@@ -362,7 +339,8 @@ impl Transport {
         let sources_max = self.limits.ssrcs_per_transport_max;
         let inbound = Inbound::new(profile, &material.client, sources_max);
         let outbound = Outbound::new(profile, &material.server);
-        self.srtp = Some((inbound, outbound));
+        self.inbound = Some(inbound);
+        self.outbound = Some(outbound);
         self.connect_by = None;
         if let Some(sctp) = &mut self.sctp {
             sctp.start(now);
