@@ -113,7 +113,7 @@ impl<'a> LogReader<'a> {
     }
 
     /// The root over a full tile: what stands for it one level above.
-    pub(super) fn root_of_tile(&mut self, level: u8, index: u64) -> Result<Digest, TileError> {
+    pub(crate) fn root_of_tile(&mut self, level: u8, index: u64) -> Result<Digest, TileError> {
         Ok(fold(self.hashes(level, index)?.to_vec()))
     }
 
