@@ -8,7 +8,11 @@ import { formatter } from '@lingui/format-po';
 const config: LinguiConfig = {
   sourceLocale: 'en',
   locales: ['en', 'zh-CN'],
-  catalogs: [{ path: '<rootDir>/src/locales/{locale}', include: ['src'] }],
+  // A page for each, so that nobody loads the texts of the other.
+  catalogs: [
+    { path: '<rootDir>/src/locales/{locale}', include: ['src/room', 'src/ui'] },
+    { path: '<rootDir>/src/console/locales/console-{locale}', include: ['src/console', 'src/ui'] },
+  ],
   format: formatter({ lineNumbers: false, explicitIdAsDefault: true }),
   orderBy: 'messageId',
 };

@@ -1,5 +1,6 @@
 /**
- * Builds the pages of the web client into `dist/`: `index.html` is the entry `room`.
+ * Builds the pages of the web client into `dist/`: `index.html` is the entry `room`,
+ * `compliance/index.html` the entry `console`.
  *
  * Nothing is inlined (no data: URIs, no inline scripts), so the page runs under the strict content
  * security policy of the server; `npm run preview` serves it under the same policy and passes the
@@ -29,6 +30,7 @@ export default defineConfig(({ mode }) => {
   const proxy = {
     '/rtc': { target: server, ws: true },
     '/healthz': { target: server },
+    '/compliance/api': { target: server },
   };
   return {
     plugins: [react(), lingui({ failOnMissing: true, failOnCompileError: true })],
@@ -37,7 +39,9 @@ export default defineConfig(({ mode }) => {
       assetsInlineLimit: 0,
       // The SDK alone is above the default warning; the real limit is in scripts/size.mjs.
       chunkSizeWarningLimit: 1500,
+      rollupOptions: { input: ['index.html', 'compliance/index.html'] },
     },
+    worker: { format: 'es' },
     server: { proxy },
     preview: { proxy, headers: { 'Content-Security-Policy': POLICY } },
     test: { include: ['src/**/*.test.ts'], environment: 'node' },

@@ -3,7 +3,7 @@
  * recording's secret; neither ever crosses this border, only media, names and findings do.
  */
 import type { Fault } from './chain';
-import type { EventEntry, GapEntry } from './documents';
+import type { EventEntry, GapEntry, Manifest } from './documents';
 import type { Lane, Person } from './lanes';
 import type { DocumentFault } from './recording';
 import type { Piece } from './remux';
@@ -43,6 +43,8 @@ export interface OpenRequest {
   readonly share: Uint8Array<ArrayBuffer>;
   readonly files: readonly string[];
   readonly threshold: number;
+  /** Its manifest, or while it is open the summary beside the journal, as the server shows it. */
+  readonly clear: Partial<Manifest> | null;
 }
 
 export type Opened =

@@ -158,7 +158,7 @@ async function open(request: OpenRequest): Promise<Opened> {
     const secret = await openSecret(source, id, officers, share, threshold);
     const recording = await Recording.open(source, id, files, secret, officers);
     secret.fill(0);
-    session = await sessionOf(recording);
+    session = await sessionOf(recording, request.clear);
   } catch (error) {
     if (error instanceof TooFewShares) return { kind: 'too-few-shares' };
     if (error instanceof Unreachable || error instanceof TypeError) throw error;
@@ -175,8 +175,8 @@ async function open(request: OpenRequest): Promise<Opened> {
       duration,
       people: session.people,
       lanes: session.lanes,
-      gaps: manifest?.gaps ?? [],
-      events: manifest?.events ?? [],
+      gaps: (manifest ?? request.clear)?.gaps ?? [],
+      events: (manifest ?? request.clear)?.events ?? [],
       documentFaults: recording.documentFaults,
       hasManifest: manifest !== null,
       state: manifest?.state ?? 'open',
@@ -185,18 +185,23 @@ async function open(request: OpenRequest): Promise<Opened> {
   };
 }
 
-async function sessionOf(recording: Recording): Promise<Session> {
+async function sessionOf(recording: Recording, clear: OpenRequest['clear']): Promise<Session> {
   const duration = await recording.duration();
   const { manifest, names } = recording;
-  const found = manifest ?? (await survey(recording, duration));
+  const { participants, tracks } = clear ?? {};
+  const found =
+    manifest ??
+    (participants && tracks ? { participants, tracks } : await survey(recording, duration));
+  // What still goes on has no end yet.
+  const running = found.tracks.map((track) => ({ ...track, until_us: track.until_us || duration }));
   const who = people(found.participants, names, duration);
   return {
     recording,
     clocks: new Clocks(),
     participants: [...found.participants],
-    tracks: [...found.tracks],
+    tracks: running,
     people: who,
-    lanes: lanes(found.tracks, who),
+    lanes: lanes(running, who),
     duration,
   };
 }

@@ -27,7 +27,9 @@ if (place.debug) Object.assign(window, { consilium: { room: consult.room } });
 // Opening another link in the same tab only changes the fragment: that is a new visit.
 addEventListener('hashchange', () => location.reload());
 
-await startLanguage();
+await startLanguage((language) =>
+  language === 'zh-CN' ? import('../locales/zh-CN.po') : import('../locales/en.po'),
+);
 const page = document.getElementById('page');
 if (page) {
   createRoot(page).render(

@@ -2,7 +2,7 @@
  * The language of the page: what somebody chose, else what the browser prefers, else English.
  * Catalogues are loaded on demand, one per visit.
  */
-import { i18n } from '@lingui/core';
+import { i18n, type Messages } from '@lingui/core';
 
 export type Language = 'en' | 'zh-CN';
 export const LANGUAGES: ReadonlyArray<{ readonly id: Language; readonly name: string }> = [
@@ -21,7 +21,13 @@ export function preferredLanguage(stored: string | null, wanted: readonly string
   return 'en';
 }
 
-export async function startLanguage(): Promise<void> {
+/** How a page gets its texts; every page has its own. */
+export type Catalogue = (language: Language) => Promise<{ readonly messages: Messages }>;
+
+let catalogue: Catalogue;
+
+export async function startLanguage(ofPage: Catalogue): Promise<void> {
+  catalogue = ofPage;
   await activate(preferredLanguage(stored(), navigator.languages));
 }
 
@@ -35,8 +41,7 @@ export async function chooseLanguage(language: Language): Promise<void> {
 }
 
 async function activate(language: Language): Promise<void> {
-  const { messages } =
-    language === 'zh-CN' ? await import('../locales/zh-CN.po') : await import('../locales/en.po');
+  const { messages } = await catalogue(language);
   i18n.loadAndActivate({ locale: language, messages });
   document.documentElement.lang = language;
 }

@@ -1,0 +1,197 @@
+/** One lane: its media element, its MediaSource, and the queue of what its buffer shall do next. */
+import type { Lane } from './lanes';
+import type { Piece } from './remux';
+
+/** What is kept behind the position, for short steps back. */
+const BEHIND_S = 20;
+const FREE_EVERY_S = 15;
+/** How much faster or slower a lane may run to come back to the clock. */
+const NUDGE_MAX = 0.1;
+/** Below this nobody sees or hears it. */
+const DEAD_S = 0.012;
+/** Media buffered this close to a position counts as there. */
+const EDGE_S = 0.03;
+
+type Job =
+  | { readonly do: 'append'; readonly type: string; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly do: 'remove'; readonly from: number; readonly until: number };
+
+export class LanePlayer {
+  readonly element: HTMLVideoElement | HTMLAudioElement;
+  private readonly source = new MediaSource();
+  private readonly url = URL.createObjectURL(this.source);
+  private buffer: SourceBuffer | null = null;
+  private type = '';
+  private jobs: Job[] = [];
+  private target: number | null = null;
+  private freedAt = 0;
+  private isFull = false;
+
+  constructor(
+    public lane: Lane,
+    duration: number,
+  ) {
+    this.element = document.createElement(lane.kind);
+    this.element.preload = 'auto';
+    this.element.dataset.lane = String(lane.id);
+    this.element.dataset.person = String(lane.person);
+    this.element.dataset.medium = lane.medium;
+    if (this.element instanceof HTMLVideoElement) {
+      this.element.playsInline = true;
+      this.element.disablePictureInPicture = true;
+      // The sound of a screen has a lane of its own.
+      this.element.muted = true;
+    }
+    this.source.addEventListener('sourceopen', () => {
+      // Somewhat longer, so that the last picture can be sought.
+      this.source.duration = duration / 1e6 + 1;
+      this.work();
+    });
+    this.element.src = this.url;
+  }
+
+  append(piece: Piece): void {
+    for (const bytes of [piece.head, piece.body]) {
+      if (bytes) {
+        this.jobs.push({ do: 'append', type: piece.type, bytes: bytes as Uint8Array<ArrayBuffer> });
+      }
+    }
+    this.work();
+  }
+
+  /** Forgets all media; what comes next begins before `seconds`. */
+  clear(seconds: number): void {
+    this.jobs = [{ do: 'remove', from: 0, until: Number.POSITIVE_INFINITY }];
+    this.isFull = false;
+    this.target = seconds;
+    this.element.pause();
+    this.abort();
+    this.work();
+  }
+
+  /** Goes to a time for which there is media. */
+  goTo(seconds: number): void {
+    this.target = seconds;
+    this.join(seconds);
+  }
+
+  /** Comes in at a time for which there is media, once: after a seek, a hole, or at the beginning. */
+  join(seconds: number): void {
+    const isElsewhere = this.rangeAt(this.element.currentTime) !== this.rangeAt(seconds);
+    if (this.target === null && !isElsewhere) return;
+    this.target = null;
+    if (isElsewhere || Math.abs(this.element.currentTime - seconds) > 0.001) {
+      this.element.currentTime = seconds;
+    }
+  }
+
+  has(seconds: number): boolean {
+    return this.rangeAt(seconds) >= 0;
+  }
+
+  isReady(): boolean {
+    return !this.element.seeking && this.element.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
+  }
+
+  isPlaying(): boolean {
+    return !this.element.paused && this.isReady();
+  }
+
+  time(): number {
+    return this.element.currentTime;
+  }
+
+  pause(): void {
+    if (!this.element.paused) this.element.pause();
+  }
+
+  /** Keeps to the clock by speed alone; how far it lags, in seconds. */
+  follow(seconds: number, speed: number, isRunning: boolean): number {
+    const lag = seconds - this.element.currentTime;
+    if (!this.isReady()) return 0;
+    if (!isRunning && lag < 0) {
+      // Ahead of a clock that stands: it waits for the clock.
+      this.pause();
+      return 0;
+    }
+    if (this.element.paused) this.element.play().catch(() => {});
+    const nudge = Math.abs(lag) < DEAD_S ? 0 : Math.max(-NUDGE_MAX, Math.min(NUDGE_MAX, lag));
+    const rate = Math.round(speed * (1 + nudge) * 200) / 200;
+    if (this.element.playbackRate !== rate) this.element.playbackRate = rate;
+    return Math.max(0, lag);
+  }
+
+  setMuted(isMuted: boolean): void {
+    if (this.lane.kind === 'audio') this.element.muted = isMuted;
+  }
+
+  /** Says in the document which track is there now: tests and style sheets ask for it. */
+  shown(track: number | null): void {
+    const name = track === null ? '' : String(track);
+    if (this.element.dataset.track !== name) this.element.dataset.track = name;
+  }
+
+  /** Gives back memory behind the position. */
+  free(seconds: number): void {
+    if (!this.isFull && Math.abs(seconds - this.freedAt) < FREE_EVERY_S) return;
+    this.freedAt = seconds;
+    if (seconds > BEHIND_S) this.jobs.unshift({ do: 'remove', from: 0, until: seconds - BEHIND_S });
+    this.isFull = false;
+    this.work();
+  }
+
+  close(): void {
+    this.jobs = [];
+    this.element.pause();
+    this.element.removeAttribute('src');
+    this.element.load();
+    this.element.remove();
+    URL.revokeObjectURL(this.url);
+  }
+
+  private abort(): void {
+    if (this.buffer && this.source.readyState === 'open') this.buffer.abort();
+  }
+
+  private work(): void {
+    if (this.source.readyState !== 'open' || this.buffer?.updating || this.isFull) return;
+    const job = this.jobs.shift();
+    if (!job) return;
+    try {
+      this.perform(job);
+    } catch (error) {
+      if ((error as DOMException).name === 'QuotaExceededError') {
+        this.jobs.unshift(job);
+        this.isFull = true;
+        return;
+      }
+      // A piece that the browser does not take is a hole; the next one may be better.
+    }
+    if (!this.buffer?.updating) queueMicrotask(() => this.work());
+  }
+
+  private perform(job: Job): void {
+    if (job.do === 'remove') {
+      if (this.buffer && this.buffer.buffered.length > 0) this.buffer.remove(job.from, job.until);
+      return;
+    }
+    if (!this.buffer) {
+      this.type = job.type;
+      this.buffer = this.source.addSourceBuffer(job.type);
+      this.buffer.addEventListener('updateend', () => this.work());
+    } else if (job.type !== this.type) {
+      this.type = job.type;
+      this.buffer.changeType(job.type);
+    }
+    this.buffer.appendBuffer(job.bytes);
+  }
+
+  /** The number of the buffered range around a time, or -1. */
+  private rangeAt(seconds: number): number {
+    const ranges = this.buffer?.buffered;
+    for (let i = 0; ranges && i < ranges.length; i++) {
+      if (seconds >= ranges.start(i) - EDGE_S && seconds < ranges.end(i)) return i;
+    }
+    return -1;
+  }
+}
