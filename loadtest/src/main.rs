@@ -7,10 +7,13 @@ mod bench;
 mod client;
 mod floor;
 mod impair;
+mod metrics;
+mod page;
 mod procfs;
 mod run;
 mod scenario;
 mod signal;
+mod soak;
 mod stat;
 mod sys;
 mod table;
@@ -37,6 +40,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Run the standard scenarios beside the floor and, if wanted, beside Janus
     Bench(bench::BenchArgs),
+    /// Let a call go on for long and judge whether memory or delay creep up
+    Soak(soak::SoakArgs),
     /// Put a bad network between any client and a server
     Impair(impair::ImpairArgs),
 }
@@ -51,6 +56,7 @@ fn main() -> Result<ExitCode> {
         Command::Impair(args) => impair::run(&args)?,
         Command::Bench(args) => return bench::run(&args).map(verdict),
         Command::Run(args) => return run::run(&args).map(verdict),
+        Command::Soak(args) => return soak::run(&args).map(verdict),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -79,7 +79,7 @@ pub(crate) struct Scenario {
 }
 
 /// Names of the presets with one line each, for the help text.
-pub(crate) const PRESETS: [(&str, &str); 7] = [
+pub(crate) const PRESETS: [(&str, &str); 8] = [
     (
         "webinar200",
         "1 publisher (audio, video in frames of 6 packets), 200 watchers",
@@ -95,6 +95,10 @@ pub(crate) const PRESETS: [(&str, &str); 7] = [
         "a call of 8 goes on while 500 others join 20 rooms within 5 seconds",
     ),
     ("ramp", "1 publisher, 600 watchers who join over 60 seconds"),
+    (
+        "soak",
+        "11 rooms of 4 who speak in turns and 4 who watch and are replaced: half load",
+    ),
     (
         "custom",
         "2 in one room; made for --publishers, --subscribers, --rooms and so on",
@@ -153,6 +157,15 @@ impl Scenario {
             "ramp" => Self {
                 subscribers: 600,
                 join_seconds: 60.0,
+                ..base
+            },
+            // Half of 600 times 230 packets a second.
+            "soak" => Self {
+                rooms: 11,
+                publishers: 4,
+                subscribers: 4,
+                stay_seconds: 120.0,
+                speaker_seconds: 7.0,
                 ..base
             },
             "custom" => Self {

@@ -64,6 +64,8 @@ pub(crate) struct Member {
     feedback_count: u8,
     next_feedback: Instant,
     next_report: Instant,
+    /// Media packets since this was taken, and their delays added up in microseconds.
+    heard: (u64, u64),
     /// What it gets of others.
     pub(crate) audience: Audience,
 }
@@ -95,6 +97,7 @@ impl Member {
             feedback_count: 0,
             next_feedback: now,
             next_report: now,
+            heard: (0, 0),
             audience: Audience::default(),
         }
     }
@@ -106,6 +109,11 @@ impl Member {
             Incoming::Rtp(packet) => self.handle_rtp(now, run, &packet),
             Incoming::Rtcp(packet) => self.handle_rtcp(now, &packet),
         }
+    }
+
+    /// How many media packets came since the last call, and their delays added up in microseconds.
+    pub(crate) fn take_heard(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.heard)
     }
 
     /// Everything that is due: handshake timers, feedback, reports.
@@ -146,6 +154,9 @@ impl Member {
             return;
         };
         let publication = self.audience.handle(now, run, &stamp);
+        let nanos = now.duration_since(run.epoch).as_nanos() as u64;
+        self.heard.0 += 1;
+        self.heard.1 += nanos.saturating_sub(stamp.sent) / 1_000;
         if is_resent {
             let original = rtp.payload.first_chunk().map(|b| u16::from_be_bytes(*b));
             self.resolve(publication, original);

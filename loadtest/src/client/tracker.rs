@@ -34,6 +34,8 @@ pub(crate) struct Experience {
     pub(crate) concealed: u64,
     /// Audio packets that should have been played.
     pub(crate) audio_expected: u64,
+    /// Audio packets among the lost ones.
+    pub(crate) audio_lost: u64,
     /// Times the picture stood still.
     pub(crate) freezes: u64,
     /// For how long, in microseconds.
@@ -54,6 +56,7 @@ impl Experience {
         self.jitter.merge(&other.jitter);
         self.concealed += other.concealed;
         self.audio_expected += other.audio_expected;
+        self.audio_lost += other.audio_lost;
         self.freezes += other.freezes;
         self.frozen += other.frozen;
         self.watched += other.watched;
@@ -231,6 +234,7 @@ impl Tracker {
         sum.lost += lost;
         if !self.is_video {
             sum.concealed += lost;
+            sum.audio_lost += lost;
             sum.audio_expected += expected;
         }
     }

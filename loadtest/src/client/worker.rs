@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) received: AtomicU64,
     /// Media packets sent since the start, for progress.
     pub(crate) sent: AtomicU64,
+    /// One-way delays of what was received, added up in microseconds.
+    pub(crate) delay_us: AtomicU64,
 }
 
 impl Shared {
@@ -54,6 +56,7 @@ impl Shared {
             window_end: AtomicU64::new(u64::MAX),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            delay_us: AtomicU64::new(0),
         }
     }
 
@@ -342,17 +345,17 @@ impl Worker {
         // An error is the answer of a closed port to something sent earlier.
         let count = self.receiver.recv(member.socket.as_fd()).unwrap_or(0);
         let now = Instant::now();
-        let mut packets = 0;
         for i in 0..count {
             let Some(message) = self.receiver.message(i) else {
                 continue;
             };
             for datagram in message.bytes.chunks(message.segment.max(1)) {
                 member.handle(now, &run, datagram);
-                packets += 1;
             }
         }
+        let (packets, delay_us) = member.take_heard();
         self.shared.received.fetch_add(packets, Ordering::Relaxed);
+        self.shared.delay_us.fetch_add(delay_us, Ordering::Relaxed);
         flush(member);
         Ok(())
     }

@@ -21,6 +21,7 @@ use serde::Serialize;
 use self::cipher::Profile;
 use self::receive::{BareReceiver, ReceiveCase};
 use self::send::{BareSender, Destinations, SendCase};
+use crate::page::{self, Section};
 use crate::scenario::Scenario;
 use crate::stat::{Percentiles, median};
 use crate::sys;
@@ -63,6 +64,9 @@ pub(crate) struct FloorArgs {
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also put the figures into this page of measured numbers
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     /// Be the relay process of a scenario case (started by `floor` itself)
     #[arg(long, hide = true)]
     relay_process: bool,
@@ -132,16 +136,46 @@ pub(crate) fn run(args: &FloorArgs) -> Result<()> {
     if let Some(path) = &args.json {
         std::fs::write(path, serde_json::to_string_pretty(&lines)?).context("--json")?;
     }
+    if let Some(path) = &args.page {
+        page::write(path, section(args), &render(&lines).markdown())?;
+    }
     Ok(())
+}
+
+fn section(args: &FloorArgs) -> Section<'static> {
+    match args.sink {
+        Some(_) => Section {
+            name: "sink",
+            title: "The floor of sending alone, into an ifb device that drops everything",
+            command: "loadtest/peers/sink.sh target/release/loadtest",
+        },
+        None => Section {
+            name: "floor",
+            title: "The floor over loopback",
+            command: "target/release/loadtest floor",
+        },
+    }
 }
 
 /// CPU microseconds for each packet of a scenario through the bare relay, with the protection
 /// that browsers and servers agree on.
-pub(crate) fn of_scenario(scenario: &Scenario, gso: bool, length: Duration) -> Result<f64> {
+pub(crate) fn of_scenario(scenario: &Scenario, gso: bool, length: Duration) -> Result<Floor> {
     let windows = fanout::measure(scenario, Profile::Aes256Gcm, gso, 1, length)?;
     let window = windows.first().context("one round was asked for")?;
     ensure!(window.delivered > 0, "the bare relay delivered nothing");
-    Ok(us_per_packet(window))
+    Ok(Floor {
+        us: us_per_packet(window),
+        delay: window.delay,
+    })
+}
+
+/// What a scenario costs at least, and how long its packets take at least.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Floor {
+    /// CPU microseconds for each delivered packet.
+    pub(crate) us: f64,
+    /// From the publisher's call to the receiver's plaintext.
+    pub(crate) delay: Percentiles,
 }
 
 fn us_per_packet(window: &fanout::Window) -> f64 {

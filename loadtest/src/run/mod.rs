@@ -17,14 +17,15 @@ use anyhow::{Context, Result, ensure};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::options::RunArgs;
-pub(crate) use self::report::Report;
-use self::report::{Joins, ServerUse};
+use self::report::{Joins, Measured, ServerUse};
+pub(crate) use self::report::{Report, Sample};
 use crate::client::audience::{Outcome, Spans};
 use crate::client::payload::Voice;
 use crate::client::peer::Identity;
 use crate::client::sender::{AUDIO_HEADER, AUDIO_PACKET_MIN, Content};
 use crate::client::tracker::Experience;
 use crate::client::worker::{MemberId, Shared, WorkerHandle};
+use crate::metrics::{self, Look};
 use crate::procfs::ProcessSample;
 use crate::scenario::Scenario;
 #[cfg(feature = "full")]
@@ -39,6 +40,8 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_secs(2);
 /// After the window, for packets on their way.
 const STRAGGLERS: Duration = Duration::from_millis(700);
+/// Failures that are told while they happen; all are counted.
+const FAILURES_TOLD: usize = 10;
 /// After the last order to leave.
 const GOODBYE: Duration = Duration::from_millis(400);
 
@@ -84,6 +87,8 @@ pub(crate) struct Setup {
     pub(crate) bind: Option<IpAddr>,
     /// So many of the first participants have a whole stack.
     pub(crate) full: u32,
+    /// Look at everything so often within the window.
+    pub(crate) sample_every: Option<Duration>,
 }
 
 /// Which server, and how to talk to it.
@@ -127,6 +132,7 @@ struct Participant {
 struct Run {
     scenario: Scenario,
     server_pids: Vec<u32>,
+    sample_every: Option<Duration>,
     server: Target,
     #[cfg(feature = "full")]
     full: u32,
@@ -169,6 +175,7 @@ impl Run {
         Ok(Self {
             scenario,
             server_pids: setup.server_pids.clone(),
+            sample_every: setup.sample_every,
             server: setup.target.for_run(number),
             #[cfg(feature = "full")]
             full: setup.full,
@@ -191,7 +198,7 @@ impl Run {
         ));
         self.join_all().await?;
         tokio::time::sleep(WARM_UP).await;
-        let server = self.measure().await?;
+        let measured = self.measure().await?;
         tokio::time::sleep(STRAGGLERS).await;
         self.take_events();
         let (experience, live, expected) = self.sum_up().await?;
@@ -202,7 +209,7 @@ impl Run {
             &self.profiles,
             &experience,
             (live, expected),
-            server,
+            measured,
         ))
     }
 
@@ -234,9 +241,6 @@ impl Run {
             self.joins.connected,
             self.failures.len()
         ));
-        if let Some(failure) = self.failures.first() {
-            table::progress(&format!("first failure: {failure}"));
-        }
         ensure!(self.joins.connected > 0, "nobody could join");
         Ok(())
     }
@@ -342,6 +346,11 @@ impl Run {
             JoinEvent::Failed(id, reason) => {
                 if let Some(participant) = self.participants.get_mut(&id) {
                     participant.is_steady = false;
+                    // It need not be told any more, and nobody shall choose it to be.
+                    participant.leave.send_replace(true);
+                }
+                if self.failures.len() < FAILURES_TOLD {
+                    table::progress(&format!("participant {id} failed: {reason}"));
                 }
                 self.failures.push(reason);
             }
@@ -349,7 +358,8 @@ impl Run {
     }
 
     /// Opens the window, lets storms and changes happen in it, and looks at the server.
-    async fn measure(&mut self) -> Result<(Option<ServerUse>, ServerUse)> {
+    async fn measure(&mut self) -> Result<Measured> {
+        let look_before = self.look_inside().await;
         let shared = self.signals.shared.clone();
         let length = Duration::from_secs_f64(self.scenario.seconds);
         let own = || ProcessSample::take(std::process::id()).context("reading the own process");
@@ -365,6 +375,11 @@ impl Run {
         let (mut sent, mut received) = (0, 0);
         let stay = self.scenario.stay_seconds;
         let mut next_change = opened;
+        let heard = (
+            shared.received.load(Ordering::Relaxed),
+            shared.delay_us.load(Ordering::Relaxed),
+        );
+        let mut sampler = Sampler::new(opened, heard, look_before.clone());
         while opened.elapsed() < length {
             while storm
                 .last()
@@ -380,6 +395,12 @@ impl Run {
                 self.replace_one().await;
             }
             self.take_events();
+            if self
+                .sample_every
+                .is_some_and(|every| sampler.last.elapsed() >= every)
+            {
+                self.sample(&mut sampler).await?;
+            }
             if told.elapsed() >= Duration::from_secs(1) {
                 told = Instant::now();
                 let now = (
@@ -406,10 +427,34 @@ impl Run {
         let server = before
             .zip(after)
             .map(|(before, after)| ServerUse::between(&before, &after, length));
-        Ok((
+        let look_after = self.look_inside().await;
+        let inside = look_before.zip(look_after);
+        Ok(Measured {
             server,
-            ServerUse::between(&[own_before], &[own_after], length),
-        ))
+            generator: ServerUse::between(&[own_before], &[own_after], length),
+            inside: inside.map(|(before, after)| after.since(&before, length)),
+            samples: sampler.samples,
+        })
+    }
+
+    /// What the server says of itself, if it is one that does.
+    async fn look_inside(&self) -> Option<Look> {
+        match &self.server {
+            Target::Livekit(server) => metrics::look(&server.url).await,
+            Target::Janus(_) => None,
+        }
+    }
+
+    async fn sample(&self, sampler: &mut Sampler) -> Result<()> {
+        let (server, look) = (self.look_at_server()?, self.look_inside().await);
+        let shared = &self.signals.shared;
+        let counts = (
+            shared.received.load(Ordering::Relaxed),
+            shared.delay_us.load(Ordering::Relaxed),
+        );
+        let resident = server.iter().flatten().map(|process| process.resident);
+        sampler.add(resident.sum(), counts, look);
+        Ok(())
     }
 
     fn look_at_server(&self) -> Result<Option<Vec<ProcessSample>>> {
@@ -450,8 +495,8 @@ impl Run {
             return;
         };
         let room = participant.room;
-        // A session that has ended by itself has left already.
-        let _ = participant.leave.send(true);
+        // Also if nobody listens any more: it must not be chosen again.
+        participant.leave.send_replace(true);
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.is_steady = false;
         }
@@ -514,6 +559,44 @@ impl Run {
         // Time to say goodbye, so that the server is free for the next run.
         tokio::time::sleep(GOODBYE).await;
         Ok((total, live, expected))
+    }
+}
+
+/// Cuts the window into pieces.
+struct Sampler {
+    opened: Instant,
+    last: Instant,
+    counts: (u64, u64),
+    look: Option<Look>,
+    samples: Vec<Sample>,
+}
+
+impl Sampler {
+    fn new(opened: Instant, counts: (u64, u64), look: Option<Look>) -> Self {
+        Self {
+            opened,
+            last: opened,
+            counts,
+            look,
+            samples: Vec::new(),
+        }
+    }
+
+    /// Ends a piece: bytes resident, packets received and their delays so far, and a look inside.
+    fn add(&mut self, resident: u64, counts: (u64, u64), look: Option<Look>) {
+        let passed = self.last.elapsed();
+        self.last = Instant::now();
+        let (received, delay_us) = (counts.0 - self.counts.0, counts.1 - self.counts.1);
+        self.counts = counts;
+        let before = std::mem::replace(&mut self.look, look);
+        let inside = before.as_ref().zip(self.look.as_ref());
+        self.samples.push(Sample {
+            at: (self.last - self.opened).as_secs_f64(),
+            rss_mb: resident as f64 / 1e6,
+            delay_ms: delay_us as f64 / received.max(1) as f64 / 1e3,
+            inside: inside.map(|(before, after)| after.since(before, passed)),
+            received: received as f64 / passed.as_secs_f64(),
+        });
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) enum PeerKind {
 /// Options of `loadtest run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Preset: webinar200, mdt8, consult25, audio200, join-storm, ramp or custom
+    /// Preset: webinar200, mdt8, consult25, audio200, join-storm, ramp, soak or custom
     #[arg(default_value = "custom")]
     pub(crate) scenario: String,
     /// The server's address
@@ -203,6 +203,7 @@ impl RunArgs {
             via,
             bind,
             full,
+            sample_every: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::client::tracker::Experience;
+use crate::metrics::Inside;
 use crate::procfs::ProcessSample;
 use crate::scenario::Scenario;
 use crate::stat::{Histogram, Percentiles};
@@ -40,7 +41,7 @@ pub(crate) struct JoinFigures {
 }
 
 /// What a process used within the window.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct ServerUse {
     /// CPU seconds.
     pub(crate) cpu_seconds: f64,
@@ -102,6 +103,8 @@ pub(crate) struct Report {
     pub(crate) delay_ms: Percentiles,
     /// Interarrival jitter (RFC 3550) over streams.
     pub(crate) jitter_ms: Percentiles,
+    /// Audio that did not come, of all that should have.
+    pub(crate) audio_lost_percent: f64,
     /// Audio missing or late at a player with a buffer of 60 ms.
     pub(crate) audio_concealed_percent: f64,
     /// Freezes of a picture in an hour of watching.
@@ -114,6 +117,40 @@ pub(crate) struct Report {
     pub(crate) server: Option<ServerUse>,
     /// This process: with a core for each of its threads it judges itself, not the server.
     pub(crate) generator: ServerUse,
+    /// What the server says of itself, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inside: Option<Inside>,
+    /// The window piece by piece, if that was wanted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// What was seen within the window.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    /// The server's process.
+    pub(crate) server: Option<ServerUse>,
+    /// This process.
+    pub(crate) generator: ServerUse,
+    /// What the server says of itself.
+    pub(crate) inside: Option<Inside>,
+    /// Piece by piece.
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// A piece of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Sample {
+    /// Its end, in seconds since the window began.
+    pub(crate) at: f64,
+    /// The server's memory then.
+    pub(crate) rss_mb: f64,
+    /// Mean one-way delay in it.
+    pub(crate) delay_ms: f64,
+    /// What the server says of itself.
+    pub(crate) inside: Option<Inside>,
+    /// Packets received a second.
+    pub(crate) received: f64,
 }
 
 impl Report {
@@ -125,7 +162,7 @@ impl Report {
         profiles: &HashSet<String>,
         experience: &Experience,
         streams: (usize, usize),
-        (server, generator): (Option<ServerUse>, ServerUse),
+        measured: Measured,
     ) -> Self {
         let mut reasons = BTreeMap::new();
         for failure in failures {
@@ -160,6 +197,7 @@ impl Report {
             duplicates: experience.duplicates,
             delay_ms: experience.delay.summary(),
             jitter_ms: experience.jitter.summary(),
+            audio_lost_percent: percent(experience.audio_lost, experience.audio_expected),
             audio_concealed_percent: percent(experience.concealed, experience.audio_expected),
             freezes_per_hour: if hours > 0.0 {
                 experience.freezes as f64 / hours
@@ -168,8 +206,10 @@ impl Report {
             },
             frozen_percent: percent(frozen, watched),
             frames: experience.frames,
-            server,
-            generator,
+            server: measured.server,
+            generator: measured.generator,
+            inside: measured.inside,
+            samples: measured.samples,
         }
     }
 
@@ -213,6 +253,7 @@ impl Report {
         row("packets doubled", self.duplicates.to_string());
         row("one-way delay ms", four(&self.delay_ms));
         row("jitter ms", four(&self.jitter_ms));
+        row("audio lost", format!("{:.3} %", self.audio_lost_percent));
         row(
             "audio concealed",
             format!("{:.3} %", self.audio_concealed_percent),
@@ -228,6 +269,14 @@ impl Report {
             );
             row("server memory MB", format!("{:.1}", server.rss_mb));
             row("server threads", server.threads.to_string());
+        }
+        if let Some(inside) = &self.inside {
+            let delay = format!("{:.3} / {:.3}", inside.p50_ms, inside.p99_ms);
+            row("delay inside the server ms, p50 / p99", delay);
+            row(
+                "busiest media thread",
+                format!("{:.0} %", inside.busiest * 100.0),
+            );
         }
         row(
             "load generator cores",
@@ -272,7 +321,10 @@ mod tests {
             &none,
             &experience,
             (5, 6),
-            (Some(server.clone()), server),
+            Measured {
+                server: Some(server),
+                ..Measured::default()
+            },
         );
         assert_eq!((report.loss_percent, report.frozen_percent), (1.0, 1.0));
         assert_eq!(

@@ -8,13 +8,26 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-/// What a reader runs to get the same; it finds free ports and process numbers by itself.
-const COMMAND: &str = "loadtest/peers/bench.sh target/release/consilium target/release/loadtest";
+/// What a section says besides its figures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Section<'a> {
+    /// Its mark in the page.
+    pub(crate) name: &'a str,
+    /// Its heading.
+    pub(crate) title: &'a str,
+    /// What a reader runs to get the same.
+    pub(crate) command: &'a str,
+}
 
-/// Puts `body` into the section `name` of the page.
-pub(super) fn write(path: &Path, name: &str, title: &str, body: &str) -> Result<()> {
+/// Puts `body` into a section of the page.
+pub(crate) fn write(path: &Path, section: Section<'_>, body: &str) -> Result<()> {
+    let Section {
+        name,
+        title,
+        command,
+    } = section;
     let page = std::fs::read_to_string(path).unwrap_or_else(|_| "# Measured numbers\n".to_owned());
-    let source = format!("{}; commit {}; `{COMMAND}`", machine(), commit());
+    let source = format!("{}; commit {}; `{command}`", machine(), commit());
     let section = format!("## {title}\n\n{body}\n{source}\n");
     std::fs::write(path, replaced(&page, name, &section)).context("writing the page")
 }
