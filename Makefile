@@ -1,6 +1,8 @@
 # Few targets, no logic: each calls one small script.
 
-.PHONY: run test check web bench fuzz notices
+MINUTES ?= 30
+
+.PHONY: run test check web bench soak fuzz notices
 
 run: ## build the web client and the server, start it, print two links
 	@deploy/run.sh
@@ -16,6 +18,9 @@ web: ## the web client into web-client/dist
 
 bench: ## measure; numbers go to docs/benchmarks.md
 	@tests/bench.sh
+
+soak: ## half load for MINUTES (30): memory and delay must not creep up
+	@MINUTES=$(MINUTES) tests/soak.sh
 
 fuzz: ## the fuzz functions over many more inputs than `make test` uses
 	@tests/fuzz.sh

@@ -1,16 +1,21 @@
 #!/bin/sh
-# Measures the release build and writes docs/benchmarks.md. Nothing here is an assertion.
+# Measures the release build and writes docs/benchmarks.md and target/bench/forward.json. Nothing
+# here is an assertion. Twelve to eighteen minutes on two cores, most of it for the comparisons;
+# leave the machine alone meanwhile.
 set -eu
 cd "$(dirname "$0")/.."
 deploy/build-web.sh
-cargo build --release
+cargo build --release -p consilium -p loadtest
 tests/clients/install.sh
+started=$(date +%s)
 cargo bench -p sfu
 cargo bench -p tests --bench join
 # Beside the floor and, where it is installed, beside Janus.
-cargo build --release -p loadtest
-loadtest/peers/bench.sh target/release/consilium target/release/loadtest \
+loadtest=target/release/loadtest
+rm -f target/bench/ends.json
+loadtest/peers/bench.sh target/release/consilium "$loadtest" \
   --json target/bench/ends.json --page docs/benchmarks.md
+loadtest/peers/sink.sh "$loadtest" --page docs/benchmarks.md
 # `cargo bench -p sfu` has left the lines of the shard alone there; both are one list.
 node -e '
 const fs = require("node:fs")
@@ -18,3 +23,4 @@ const lines = (name) => JSON.parse(fs.readFileSync(`target/bench/${name}.json`, 
 const all = [...lines("forward"), ...lines("ends")]
 fs.writeFileSync("target/bench/forward.json", JSON.stringify(all, null, 2) + "\n")
 '
+echo "measured in $((($(date +%s) - started) / 60)) minutes"

@@ -6,29 +6,52 @@
 # for example, from the top of the tree after `cargo build --release --workspace`:
 #
 #     loadtest/peers/bench.sh target/release/consilium target/release/loadtest \
-#         --json target/bench/forward.json
+#         --json target/bench/ends.json
+#
+# $ONLY names some of the lines ("webinar200 mdt8"). About eight minutes for all of them.
 set -e
 here=$(dirname "$0")
-if [ -z "$JANUS_URL" ] && [ -z "$WITHOUT_JANUS" ]; then
-    if command -v janus > /dev/null; then exec "$here/janus.sh" "$0" "$@"; fi
-    echo "Janus is not installed: measuring without it" >&2
-fi
 consilium=$1 loadtest=$2
 shift 2
 
-folder=$(mktemp -d)
-trap 'kill "$server" 2> /dev/null; rm -rf "$folder"' EXIT
-# A room of 200 from one address is a lecture in one building, or this.
-CONSILIUM_LIMITS__PARTICIPANTS_PER_ROOM_MAX=1000 \
-CONSILIUM_LIMITS__CONNECTIONS_PER_ADDRESS_MAX=5000 \
-CONSILIUM_LIMITS__JOINS_PER_ADDRESS_BURST_MAX=5000 \
-    "$consilium" serve --dev --http-port 17880 --media-port 17882 --data-dir "$folder/data" \
-    --ready-file "$folder/ready" > "$folder/log" 2>&1 &
-server=$!
-tries=0
-until [ -s "$folder/ready" ]; do
-    tries=$((tries + 1))
-    if [ $tries -gt 100 ]; then cat "$folder/log" >&2; exit 1; fi
-    sleep 0.1
-done
-"$loadtest" bench --url ws://127.0.0.1:17880 --server-pid "$server" "$@"
+# wanted NAME...: those among them that $ONLY does not exclude
+wanted() {
+    for name in "$@"; do
+        case " ${ONLY:-$name} " in *" $name "*) printf '%s ' "$name" ;; esac
+    done
+}
+# on NAMES COMMAND...: the command for those lines, if there are any
+on() {
+    names=$1
+    shift
+    # shellcheck disable=SC2086 # several words are meant
+    [ -z "$names" ] || "$@" $names
+}
+beside_janus() {
+    if [ -z "$WITHOUT_JANUS" ] && command -v janus > /dev/null; then
+        "$here/janus.sh" "$@"
+    else
+        echo "without Janus: it is not installed, or not wanted" >&2
+        "$@"
+    fi
+}
+
+on "$(wanted webinar200 mdt8 consult25 audio200)" \
+    beside_janus "$here/server.sh" "$consilium" "$loadtest" bench "$@"
+on "$(wanted highest-load-600 join-storm)" \
+    "$here/server.sh" "$consilium" "$loadtest" bench "$@"
+# One media thread with a core of its own, the participants on the other ones: what is asked for is
+# the delay at a given load of the thread, not how two programs share a core.
+cores=$(nproc)
+if [ "$cores" -gt 1 ]; then
+    export ON_CORE=0
+    others="taskset -c 1-$((cores - 1))"
+fi
+# shellcheck disable=SC2086 # several words are meant
+on "$(wanted delay-at-70-percent)" \
+    env CONSILIUM_MEDIA__WORKERS=1 "$here/server.sh" "$consilium" $others "$loadtest" bench "$@"
+unset ON_CORE
+# What a participant takes without the packets that are kept for resending, which have a bound of
+# their own (media.limits.history_packets and slabs_max).
+on "$(wanted memory)" \
+    env CONSILIUM_MEDIA__LIMITS__HISTORY_PACKETS=2 "$here/server.sh" "$consilium" "$loadtest" bench "$@"
