@@ -81,6 +81,10 @@ pub struct StatsSnapshot {
     pub panics: u64,
     /// Events that the control plane was too slow to take.
     pub events_lost: u64,
+    /// Turns that were a tenth of a second late or long.
+    pub stalls: u64,
+    /// Transports that ended by themselves: fallen silent, closed by their peer, never connected.
+    pub transports_lost: u64,
     /// Processor time of the worker's thread, in nanoseconds, of its whole life.
     pub busy_ns: u64,
     /// How long datagrams were inside before they left.

@@ -42,6 +42,9 @@ pub(crate) use neighbours::Neighbours;
 const COMMANDS_PER_TURN_MAX: usize = 64;
 /// How soon the control plane is offered again what it had no room for.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+/// A turn that is so late or takes so long is counted: it is half of what a receiver's jitter buffer
+/// bridges.
+const STALL: Duration = Duration::from_millis(100);
 /// Over what span the busy share is measured.
 const BUSY_SPAN: Duration = Duration::from_secs(1);
 /// A wait that ends sooner has not slept: what it reports may have arrived while we worked.
@@ -103,6 +106,7 @@ struct Counted {
     relay_dropped: u64,
     panics: u64,
     events_lost: u64,
+    stalls: u64,
     /// Processor time of the thread, as of the last second.
     busy: Duration,
     forwarding: DelayHistogram,
@@ -145,6 +149,7 @@ impl Worker {
             let ended = self.ended(now);
             ready = self.sleep(ended, left);
             let woken = Instant::now();
+            self.note_stall(now, ended, woken);
             self.arrived = arrival(self.arrived, now, ended, woken, left.is_readable);
             now = woken;
             self.account(now, thread_time);
@@ -320,6 +325,15 @@ impl Worker {
         }
     }
 
+    /// Counts turns that others have noticed: that took long themselves, or that began long after
+    /// they were due because the system had better things to do.
+    fn note_stall(&mut self, started: Instant, ended: Instant, woken: Instant) {
+        let due = self.deadline.map_or(woken, |deadline| deadline.max(ended));
+        let was_late = woken.saturating_duration_since(due) >= STALL;
+        let was_long = ended.saturating_duration_since(started) >= STALL;
+        self.counted.stalls += u64::from(was_long) + u64::from(was_late);
+    }
+
     /// Once a second: what share of it the thread has worked, system calls included.
     fn account(&mut self, now: Instant, worked: impl FnOnce() -> Duration) {
         let span = now.saturating_duration_since(self.busy_since);
@@ -394,6 +408,7 @@ impl Counted {
         snapshot.relay_frames_out -= self.relay_dropped;
         snapshot.panics = self.panics;
         snapshot.events_lost = self.events_lost;
+        snapshot.stalls = self.stalls;
         snapshot.busy_ns = u64::try_from(self.busy.as_nanos()).unwrap_or(u64::MAX);
         snapshot.forwarding = self.forwarding;
     }
@@ -542,6 +557,24 @@ mod tests {
         let mut snapshot = bench.worker.shard.stats();
         bench.worker.counted.fill(&mut snapshot);
         assert_eq!(snapshot.panics, 1);
+    }
+
+    #[test]
+    fn a_worker_that_stalls_is_counted() {
+        let mut bench = bench(1, 1);
+        let worker = &mut bench.worker;
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        worker.deadline = Some(at(50));
+        worker.note_stall(at(0), at(20), at(52));
+        assert_eq!(worker.counted.stalls, 0, "a turn like all others");
+        worker.note_stall(at(0), at(20), at(1_000));
+        assert_eq!(worker.counted.stalls, 1, "it was not let on its core");
+        worker.note_stall(at(0), at(2_000), at(2_001));
+        assert_eq!(worker.counted.stalls, 2, "it worked for two seconds");
+        worker.deadline = None;
+        worker.note_stall(at(0), at(1), at(60_000));
+        assert_eq!(worker.counted.stalls, 2, "nobody was waiting");
     }
 
     #[test]

@@ -143,7 +143,7 @@ type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
 /// Every number of a snapshot but the drops, the time and the delays; a test counts them.
 #[rustfmt::skip]
-fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 36] {
+fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 38] {
     [
         ("media_datagrams_in_total", "counter", "Datagrams read.", s.datagrams_in),
         ("media_bytes_in_total", "counter", "Bytes read.", s.bytes_in),
@@ -180,6 +180,8 @@ fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 36] {
         ("media_subscriptions", "gauge", "Subscriptions now.", s.subscriptions),
         ("media_slabs_used", "gauge", "Packet slabs in use now.", s.slabs_used),
         ("media_panics_total", "counter", "Bugs caught.", s.panics),
+        ("media_stalls_total", "counter", "Turns of media threads that were a tenth of a second late or long.", s.stalls),
+        ("media_transports_lost_total", "counter", "Transports that ended by themselves.", s.transports_lost),
         ("media_events_lost_total", "counter", "Events that the control plane was too slow for.", s.events_lost),
     ]
 }

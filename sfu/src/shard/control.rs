@@ -218,6 +218,7 @@ impl Shard {
             },
         };
         self.remove_peer(now, place);
+        self.router.stats.transports_lost += 1;
         self.router.events.push_back(event);
     }
 

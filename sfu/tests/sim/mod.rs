@@ -18,6 +18,7 @@ pub(crate) mod link;
 pub(crate) mod peer;
 pub(crate) mod sink;
 pub(crate) mod source;
+pub(crate) mod wire;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,8 +47,14 @@ use self::client::SimClient;
 use self::link::{Dice, Faults, Link};
 use self::sink::Sink;
 use self::source::{Encoding, OPUS, RED, Source, VP8, VP8_RTX};
+use self::wire::Wire;
 
 pub(crate) const RIDS: [&str; 3] = ["q", "h", "f"];
+
+/// What a socket keeps for a worker that does not read: 200 KB, as many kernels are set.
+const SOCKET_DATAGRAMS: usize = 256;
+/// What a lane keeps: `Limits::relay_frames_max`.
+const LANE_FRAMES: usize = 1_024;
 
 enum Delivery {
     ToShard(usize, SocketAddr, Vec<u8>),
@@ -83,6 +90,13 @@ pub(crate) struct Sim {
     relay_buffer: SlabBuffer,
     relay_dice: Dice,
     deliveries: u64,
+    /// A shard that does nothing for the moment.
+    stalled: Option<usize>,
+    /// What waits for it meanwhile, and how many datagrams and frames found no room.
+    waiting: Vec<Delivery>,
+    pub(crate) overrun: (usize, usize),
+    /// What is sent really goes through sockets of the kernel, if there are some.
+    pub(crate) wire: Option<Wire>,
 }
 
 impl Sim {
@@ -131,6 +145,10 @@ impl Sim {
             relay_buffer: new_buffer(),
             relay_dice: Dice(!seed),
             deliveries: 0,
+            stalled: None,
+            waiting: Vec::new(),
+            overrun: (0, 0),
+            wire: None,
         }
     }
 
@@ -400,12 +418,49 @@ impl Sim {
                     self.clients[index].handle_timeout(self.start, self.now);
                 }
             }
-            for shard in &mut self.shards {
-                shard.handle_timeout(self.now);
+            for (index, shard) in self.shards.iter_mut().enumerate() {
+                if self.stalled != Some(index) {
+                    shard.handle_timeout(self.now);
+                }
             }
             self.poll_all();
         }
         self.now = end;
+    }
+
+    /// A shard does nothing for a while; what comes meanwhile waits as far as there is room.
+    pub(crate) fn stall(&mut self, shard: usize, span: Duration) {
+        self.stalled = Some(shard);
+        self.run(span);
+        self.stalled = None;
+        for delivery in std::mem::take(&mut self.waiting) {
+            self.send(Duration::ZERO, delivery);
+        }
+        self.deliver();
+        self.poll_all();
+    }
+
+    fn waits_for_stalled(&self, delivery: &Delivery) -> bool {
+        match delivery {
+            Delivery::ToShard(shard, ..) => self.stalled == Some(*shard),
+            Delivery::Relay(_, to, _) => self.stalled == Some(*to),
+            Delivery::ToClient(..) => false,
+        }
+    }
+
+    fn queue_up(&mut self, delivery: Delivery) {
+        let is_frame = |one: &Delivery| matches!(one, Delivery::Relay(..));
+        let kind = is_frame(&delivery);
+        let waiting = self.waiting.iter().filter(|one| is_frame(one) == kind);
+        let (max, overrun) = match kind {
+            true => (LANE_FRAMES, &mut self.overrun.1),
+            false => (SOCKET_DATAGRAMS, &mut self.overrun.0),
+        };
+        if waiting.count() < max {
+            self.waiting.push(delivery);
+        } else {
+            *overrun += 1;
+        }
     }
 
     /// Runs until every client is connected.
@@ -443,7 +498,9 @@ impl Sim {
     fn next_event(&self) -> Option<Instant> {
         let clients = self.clients.iter().filter_map(SimClient::next_timeout);
         let queued = self.queue.peek().map(|Reverse((at, _))| *at);
-        let shards = self.shards.iter().filter_map(Shard::next_timeout);
+        let awake = |(index, _): &(usize, &Shard)| self.stalled != Some(*index);
+        let shards = self.shards.iter().enumerate().filter(awake);
+        let shards = shards.filter_map(|(_, shard)| shard.next_timeout());
         clients.chain(queued).chain(shards).min()
     }
 
@@ -453,7 +510,12 @@ impl Sim {
                 return;
             }
             self.queue.pop();
-            match self.under_way.remove(&number).expect("queued once") {
+            let delivery = self.under_way.remove(&number).expect("queued once");
+            if self.waits_for_stalled(&delivery) {
+                self.queue_up(delivery);
+                continue;
+            }
+            match delivery {
                 Delivery::ToShard(shard, from, mut bytes) => {
                     self.shards[shard].handle_datagram(self.now, from, &mut bytes);
                 }
@@ -476,7 +538,9 @@ impl Sim {
 
     fn poll_all(&mut self) {
         for shard in 0..self.shards.len() {
-            self.poll_shard(shard);
+            if self.stalled != Some(shard) {
+                self.poll_shard(shard);
+            }
         }
         for index in 0..self.clients.len() {
             while let Some((from, bytes)) = self.clients[index].peer.poll_transmit() {
@@ -496,9 +560,10 @@ impl Sim {
         let mut relayed = Vec::new();
         loop {
             match self.shards[shard].poll_output(self.now) {
-                Output::Transmit(batch) => {
-                    sent.extend(batch.iter().map(|(to, bytes)| (to, bytes.to_vec())));
-                }
+                Output::Transmit(batch) => match &mut self.wire {
+                    Some(wire) => sent.extend(wire.carry(&batch)),
+                    None => sent.extend(batch.iter().map(|(to, b)| (to, b.to_vec()))),
+                },
                 Output::Relay(batch) => {
                     for (frame, payload) in batch.iter() {
                         let mut bytes = vec![0; SLAB_BYTES];
