@@ -3,7 +3,7 @@
 //! Small files of the archive are never changed in place: the new bytes go to a file beside it, are
 //! synced, take the name, and the folder is synced. Journals are written by their own writer.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,17 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// Makes what was created, renamed or removed in a folder durable.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Takes the lock that a writer holds on a folder as long as it lives; `None` if another has it. It
+/// is on the folder itself, so that no file tells of it, and it dies with the process.
+pub fn hold(folder: &Path) -> io::Result<Option<File>> {
+    let file = File::open(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Reads a file of at most `max` bytes; a longer one is an error and is not read into memory.

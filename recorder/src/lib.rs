@@ -16,6 +16,7 @@ pub mod contents;
 pub mod digest;
 pub mod durable;
 pub mod folder;
+pub mod fuzz;
 pub mod header;
 pub mod id;
 pub mod journal;

@@ -12,7 +12,7 @@ mod thread;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -195,6 +195,8 @@ struct Shared {
     /// Milliseconds since `epoch` when the writer last finished a turn.
     beat: AtomicU64,
     is_short_of_room: AtomicBool,
+    /// By which salvage knows that the writer lives; it dies with the process.
+    _lock: File,
 }
 
 #[derive(Default)]
@@ -330,6 +332,13 @@ impl Recording {
         mut around: Surroundings,
         closer: Closer,
     ) -> Result<Self, StartError> {
+        let busy = || {
+            io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "the recording has another writer",
+            )
+        };
+        let lock = durable::hold(folder)?.ok_or_else(busy)?;
         let wall = Wall::from((around.clock)());
         let key = writer_key(folder, &header, (writer, segment, prev), wall, &mut around)?;
         let now = Instant::now();
@@ -377,6 +386,7 @@ impl Recording {
             epoch: now,
             beat: AtomicU64::new(0),
             is_short_of_room: AtomicBool::new(false),
+            _lock: lock,
         };
         let handle = Self(Arc::new(shared));
         thread::spawn(&handle, scribe, around.clock, closer)?;

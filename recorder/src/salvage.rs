@@ -6,7 +6,7 @@
 //! closed as incomplete. Only the ends are read, never the whole. Every step can be interrupted and
 //! done again. A recording whose writer lives is left alone: the writer holds a lock on the folder.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -115,17 +115,6 @@ impl Tally {
     }
 }
 
-/// The lock that a writer holds on its recording's folder as long as it lives; `None` if another
-/// has it. It is on the folder itself, so no file tells of it, and dies with the process.
-pub fn hold(folder: &Path) -> io::Result<Option<File>> {
-    let file = File::open(folder)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
 /// Puts every recording below `recordings` in order. One that was written to less than `grace` ago
 /// stays open; others are closed as incomplete.
 pub fn salvage_all(
@@ -165,8 +154,8 @@ pub fn salvage(
     if manifest::is_closed(folder) {
         return Ok(Outcome::Closed);
     }
-    let Some(_lock) =
-        hold(folder).map_err(|error| SalvageError::Io(folder.display().to_string(), error))?
+    let Some(_lock) = durable::hold(folder)
+        .map_err(|error| SalvageError::Io(folder.display().to_string(), error))?
     else {
         return Ok(Outcome::Alive);
     };

@@ -479,7 +479,13 @@ fn every_altered_member_of_the_manifest_is_found() {
             serde_json::Value::Bool(is) => (!is).into(),
             serde_json::Value::Array(items) if items.is_empty() => continue,
             serde_json::Value::Array(items) => items[1..].to_vec().into(),
-            serde_json::Value::Object(_) => serde_json::Value::Object(serde_json::Map::new()),
+            serde_json::Value::Object(is) => {
+                let mut other = is.clone();
+                for value in other.values_mut().take(1) {
+                    *value = change(value.as_str().expect("a text")).into();
+                }
+                other.into()
+            }
             serde_json::Value::Null => {
                 serde_json::to_value(sample.header.recipient).expect("is JSON")
             }
@@ -664,7 +670,7 @@ fn a_thousand_tears_pass_up_to_the_tear() {
 #[test]
 fn what_a_tear_leaves_is_salvaged_and_gone_on_with() {
     let mut dice = Dice(0x5a17);
-    for turn in 0..40 {
+    for turn in 0..16 {
         let mut sample = Sample::open();
         sample.kill();
         let files = sample.files();
