@@ -1,5 +1,5 @@
 #!/bin/sh
-# moto, an object store that somebody else wrote, for the tests of recorder/tests/object_store. Into
+# moto, an object store that somebody else wrote, for the tests of recorder/tests/archive. Into
 # target/moto, with the version that they were written against.
 set -eu
 cd "$(dirname "$0")/.."

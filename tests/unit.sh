@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 if [ -x "${CONSILIUM_MOTO:-target/moto/bin/moto_server}" ]; then
     exec cargo test --workspace "$@"
 fi
-skipped=$(cargo test --quiet -p recorder --test object_store -- --list | sed -n 's/: test$//p' | grep against_moto)
+skipped=$(cargo test --quiet -p recorder --test archive -- --list | sed -n 's/: test$//p' | grep against_moto)
 tell() {
     printf '\nskipped, because moto is not installed (deploy/setup.sh installs it): %s tests\n%s\n' \
         "$(printf '%s\n' "$skipped" | wc -l)" "$skipped"

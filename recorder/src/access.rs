@@ -86,7 +86,7 @@ impl TryFrom<String> for ReplayId {
 }
 
 /// Why the archive did not do what was asked, in words for the person who asked.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No recording has this id.
     #[error("there is no such recording")]

@@ -14,19 +14,15 @@ use crate::retention::RetentionConfig;
 use crate::store::s3::S3Config;
 
 /// Everything that the archive is told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug)]
 pub struct ArchiveConfig {
-    /// Below it lie `recordings/`, `release/`, `log/`, `audit/` and `catalogue/`. Not a key of its own:
-    /// the server's `data_dir`.
-    #[serde(skip)]
+    /// Below it lie `recordings/`, `release/`, `log/`, `audit/` and `catalogue/`.
     pub data: PathBuf,
     /// Where keys are.
     pub keys: KeysConfig,
     /// How long recordings are kept.
     pub retention: RetentionConfig,
-    /// The object store for closed recordings; they stay in the folder if left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The object store for closed recordings; they stay in the folder if there is none.
     pub s3: Option<S3Config>,
     /// The bounds.
     pub limits: Limits,

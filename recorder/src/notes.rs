@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Summary, Verification};
+use crate::digest::Digest;
 use crate::durable;
 use crate::id::RecordingId;
 use crate::wall::Wall;
@@ -42,8 +43,17 @@ pub struct Notes {
     pub stored: BTreeMap<String, Stored>,
     /// When every file was there and verified.
     pub stored_whole: Option<Wall>,
-    /// What is left to tell of a recording that has expired.
-    pub expired: Option<Summary>,
+    /// What is left of a recording whose time is over.
+    pub ended: Option<Ended>,
+}
+
+/// What is left of a recording whose time is over; written before anything of it is destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// As it was.
+    pub summary: Summary,
+    /// Of the `manifest.json` that it had.
+    pub manifest: Digest,
 }
 
 /// The folder of [`Notes`], one file for each recording.

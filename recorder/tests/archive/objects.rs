@@ -1,17 +1,12 @@
 //! The way of recordings into an object store and out of it, against a strict store with faults in
 //! this process and against a package that others wrote (moto).
 //!
-//! Tests with `against_moto` in their names need `moto_server`, which `deploy/setup.sh` installs;
-//! without it they are skipped by name (tests/unit.sh).
-
-mod double;
-mod moto;
+//! Whoever made the recordings does not matter here: the files of a folder are brought away.
 
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use double::{Double, Fault};
 use recorder::id::RecordingId;
 use recorder::notes::{Notes, NotesStore};
 use recorder::store::local::LocalStore;
@@ -19,6 +14,8 @@ use recorder::store::s3::{S3Config, S3Error, S3Store};
 use recorder::upload::{Turn, UploadError, Uploader, Wanted};
 use recorder::wall::Wall;
 use tempfile::TempDir;
+
+use crate::double::{Double, Fault};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -39,17 +36,17 @@ fn now() -> Wall {
 }
 
 /// A folder with one recording, and what brings it away.
-struct Scene {
+pub(crate) struct Scene {
     _dir: TempDir,
     local: Arc<LocalStore>,
     notes: Arc<NotesStore>,
-    uploader: Uploader,
-    store: S3Store,
-    wanted: Wanted,
+    pub(crate) uploader: Uploader,
+    pub(crate) store: S3Store,
+    pub(crate) wanted: Wanted,
 }
 
 impl Scene {
-    fn new(config: &S3Config) -> Self {
+    pub(crate) fn new(config: &S3Config) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let local = LocalStore::open(&dir.path().join("recordings")).expect("opens");
         let notes = NotesStore::open(&dir.path().join("catalogue")).expect("opens");
@@ -76,15 +73,15 @@ impl Scene {
         }
     }
 
-    fn turn(&self) -> Turn {
+    pub(crate) fn turn(&self) -> Turn {
         self.uploader.turn(&[self.wanted], now())
     }
 
-    fn name(&self, file: &str) -> String {
+    pub(crate) fn name(&self, file: &str) -> String {
         format!("recordings/{}/{file}", self.wanted.id)
     }
 
-    fn notes(&self) -> Notes {
+    pub(crate) fn notes(&self) -> Notes {
         self.notes.read(self.wanted.id)
     }
 
@@ -106,7 +103,7 @@ impl Scene {
 
     /// What must hold of any store at the end: all is there under the lock, segments are here no
     /// more and are read from there.
-    fn is_brought_away(&self) {
+    pub(crate) fn is_brought_away(&self) {
         let notes = self.notes();
         assert_eq!(notes.stored.len(), FILES.len());
         assert!(notes.stored_whole.is_some());
@@ -123,7 +120,7 @@ impl Scene {
 }
 
 #[track_caller]
-fn is_fine(turn: &Turn) {
+pub(crate) fn is_fine(turn: &Turn) {
     assert!(turn.failed.is_empty(), "{:?}", turn.failed);
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use recorder::store::s3::{Hidden, S3Config, S3Error};
 
-use super::{Scene, is_fine};
+use crate::objects::{Scene, is_fine};
 
 const BUCKET: &str = "consults";
 
