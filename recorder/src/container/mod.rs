@@ -1,0 +1,59 @@
+//! Containers: frames with times into files that players open.
+//!
+//! WebM takes VP8 and Opus, fragmented MP4 takes H.264 and Opus; neither takes the other's picture
+//! everywhere (Chromium refuses VP8 in MP4 and H.264 in Matroska).
+
+pub mod fmp4;
+pub mod webm;
+
+/// One track of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackInfo {
+    /// What it holds.
+    pub media: Media,
+    /// What players show.
+    pub name: String,
+}
+
+/// What a track holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// Opus.
+    Opus {
+        /// 1 or 2.
+        channels: u8,
+    },
+    /// VP8.
+    Vp8 {
+        /// Pixels across at first.
+        width: u32,
+        /// Pixels down at first.
+        height: u32,
+    },
+    /// H.264 with lengths before its units.
+    H264 {
+        /// Pixels across at first.
+        width: u32,
+        /// Pixels down at first.
+        height: u32,
+        /// The first sequence parameter set.
+        sps: Vec<u8>,
+        /// The first picture parameter set.
+        pps: Vec<u8>,
+    },
+}
+
+impl Media {
+    /// Whether it is a picture.
+    pub fn is_video(&self) -> bool {
+        !matches!(self, Self::Opus { .. })
+    }
+}
+
+/// The head that describes Opus to a decoder (RFC 7845 section 5.1), for WebM. Calls have no skip at
+/// the beginning: the first packet of a recording is not the first of its encoder.
+pub(crate) fn opus_head(channels: u8) -> [u8; 19] {
+    let mut head = *b"OpusHead\x01\x02\0\0\x80\xbb\0\0\0\0\0";
+    head[9] = channels;
+    head
+}
