@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
-use recorder::archive::Archive;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time;
@@ -24,6 +23,7 @@ use crate::http::{self, Front, tls};
 use crate::outbox::Outbox;
 pub use crate::registry::Media;
 use crate::registry::{Ledger, Registry};
+pub use crate::room::scribe::Desk;
 use crate::store::{Store, StoreError};
 use crate::wire::proto::EgressInfo;
 use crate::{outbox, webhook};
@@ -69,11 +69,14 @@ impl App {
         config: SignalingConfig,
         media: Media,
         mut store: Store,
-        archive: Option<Arc<Archive>>,
+        desk: Option<Desk>,
     ) -> Result<Self, StartError> {
         config.check()?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let front = Arc::new(Front::new(config, archive));
+        let front = {
+            let archive = desk.as_ref().map(|desk| Arc::clone(&desk.archive));
+            Arc::new(Front::new(config, archive))
+        };
         let kept = store.egresses(front.config.limits.egresses_kept_max)?;
         let kept = kept
             .iter()
@@ -81,6 +84,7 @@ impl App {
         let egresses = EgressBook::new(kept, front.config.limits.egresses_kept_max);
         let (outbox, feed) = outbox::start(store, &front.config.webhook, &front.metrics)?;
         let ledger = Ledger {
+            desk,
             outbox: outbox.clone(),
             egresses: Arc::new(egresses),
         };

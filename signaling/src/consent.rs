@@ -64,16 +64,6 @@ impl Consent {
             (before, None) => before,
         }
     }
-
-    /// How it stands in the journal.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Granted => "granted",
-            Self::Refused => "refused",
-            Self::Withdrawn => "withdrawn",
-        }
-    }
 }
 
 #[cfg(test)]

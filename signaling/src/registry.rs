@@ -29,7 +29,7 @@ use crate::room::actor::{Actor, Asked, EgressAnswer, Input, JoinRefusal};
 use crate::room::outlet::Outlet;
 use crate::room::participant::{Hello, ParticipantKey};
 use crate::room::requests::Request;
-use crate::room::scribe::Scribe;
+use crate::room::scribe::{Desk, Scribe};
 use crate::room::{Room, Setup};
 use crate::sid;
 use crate::wire::proto::{EgressInfo, RoomEndReason, WebhookEvent};
@@ -57,13 +57,16 @@ pub struct Registry {
     inboxes: DashMap<RoomId, mpsc::Sender<Input>>,
     /// Rooms on each worker.
     load: Vec<AtomicUsize>,
+    desk: Option<Desk>,
     outbox: Outbox,
     egresses: Arc<EgressBook>,
     is_closing: AtomicBool,
 }
 
-/// What rooms leave behind: events for others, and who asked for recordings.
+/// What rooms leave behind: recordings, events for others, and who asked for recordings.
 pub struct Ledger {
+    /// Where recordings are begun, if there is an archive.
+    pub desk: Option<Desk>,
     /// Where events go.
     pub outbox: Outbox,
     /// Where egresses are written down.
@@ -111,6 +114,7 @@ impl Registry {
             metrics: Arc::clone(metrics),
             rooms: DashMap::new(),
             inboxes: DashMap::new(),
+            desk: ledger.desk,
             outbox: ledger.outbox,
             egresses: ledger.egresses,
             is_closing: AtomicBool::new(false),
@@ -197,7 +201,7 @@ impl Registry {
         self.inboxes.insert(id, inbox.clone());
         let mut room = Room::new(Instant::now(), id, name.to_owned(), placement.worker, setup);
         room.resume_egresses(self.egresses.resume(name));
-        let (scribe, reports) = Scribe::new();
+        let (scribe, said) = Scribe::new(self.desk.clone());
         let actor = Actor {
             room,
             placement,
@@ -205,7 +209,7 @@ impl Registry {
             metrics: Arc::clone(&self.metrics),
             inbox: receiver,
             scribe,
-            reports,
+            said,
             outbox: self.outbox.clone(),
             egresses: Arc::clone(&self.egresses),
             asked: Asked::default(),

@@ -39,6 +39,7 @@ fn registry(config: &SignalingConfig) -> Arc<Registry> {
     let store = Store::in_memory().expect("opens");
     let (outbox, _feed) = outbox::start(store, &config.webhook, &metrics).expect("a thread");
     let ledger = Ledger {
+        desk: None,
         outbox,
         egresses: Arc::new(EgressBook::new([], 10)),
     };

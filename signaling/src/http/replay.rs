@@ -254,7 +254,7 @@ fn own(
     if found.owner == owner_tag(&actor.owner) {
         return Ok(found);
     }
-    archive.note_refusal(id, actor, action, "other_owner")?;
+    archive.note_refusal(id, actor, action, Refused::OtherOwner)?;
     Err(Refused::OtherOwner)
 }
 
@@ -436,7 +436,7 @@ async fn serve_segment(
         _ => {
             officer
                 .ask(move |archive, actor| {
-                    archive.note_refusal(id, actor, "serve", "no_replay")?;
+                    archive.note_refusal(id, actor, "serve", Refused::NoReplay)?;
                     Err(Refused::NoReplay)
                 })
                 .await

@@ -19,9 +19,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::notices::end_reason;
 use super::participant::{Hello, ParticipantKey};
-use super::recording::{AskId, Order, Report};
+use super::recording::{AskId, Order};
 use super::requests::Request;
-use super::scribe::Scribe;
+use super::scribe::{Said, Scribe};
 use super::{Removal, Room};
 use crate::egress::{Ask, EgressBook, EgressRefusal};
 use crate::error::ApiError;
@@ -85,7 +85,7 @@ pub struct Actor {
     /// Writes the recording.
     pub scribe: Scribe,
     /// What the recorder says.
-    pub reports: mpsc::UnboundedReceiver<Report>,
+    pub said: mpsc::UnboundedReceiver<Said>,
     /// Where events go that others shall hear of.
     pub outbox: Outbox,
     /// Where egresses are written down.
@@ -131,8 +131,8 @@ impl Actor {
                     Some(input) => self.handle(input),
                     None => false,
                 },
-                Some(report) = self.reports.recv() => {
-                    self.room.report(Instant::now(), report);
+                Some(said) = self.said.recv() => {
+                    self.hear(said);
                     true
                 }
                 _ = tick.tick() => self.room.tick(Instant::now()),
@@ -228,14 +228,19 @@ impl Actor {
         is_sent
     }
 
+    fn hear(&mut self, said: Said) {
+        let report = self.scribe.hear(said);
+        self.room.report(Instant::now(), report);
+    }
+
     /// Waits until the recording is closed, but not for ever.
     async fn close_recording(&mut self) {
         self.room.finish_recording();
         let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
         self.conclude();
         while self.room.is_recording() {
-            match tokio::time::timeout_at(deadline, self.reports.recv()).await {
-                Ok(Some(report)) => self.room.report(Instant::now(), report),
+            match tokio::time::timeout_at(deadline, self.said.recv()).await {
+                Ok(Some(said)) => self.hear(said),
                 _ => {
                     tracing::error!(room = %self.room.id(), "the recorder does not close");
                     self.room.abandon_recording();

@@ -41,6 +41,8 @@ impl Room {
             EventKind::Refused { error } => self.refused(now, &error),
             EventKind::RoomLost => self.worker_lost(now, worker),
             EventKind::TapLost => self.tap_lost(worker),
+            EventKind::TapOverflowed => self.tap_overflowed(worker, true),
+            EventKind::TapResumed => self.tap_overflowed(worker, false),
             // Tracks are announced by their section; layers are the media plane's own affair; the
             // counters are taken before they get here.
             _ => {}

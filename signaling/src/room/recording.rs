@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use sfu::id::{PublicationId, TransportId, WorkerId};
+use recorder::journal::body::{ConsentState, Source};
+use recorder::recording::{Fact, Published, Ticket};
+use sfu::id::{PublicationId, WorkerId};
 use sfu::shard::command::Command;
 
 use super::Room;
@@ -18,7 +20,7 @@ use super::tracks::Track;
 use crate::consent::{ATTRIBUTE, Consent, Policy, RECORDING_ATTRIBUTE};
 use crate::egress::{self, Ask, EgressRefusal, Target};
 use crate::sid;
-use crate::wire::proto::{EgressInfo, EgressStatus, TrackInfo};
+use crate::wire::proto::{EgressInfo, EgressStatus, TrackSource, encryption};
 
 /// A room that must be recorded and is not tries again after so long.
 const RETRY: Duration = Duration::from_secs(10);
@@ -26,10 +28,6 @@ const RETRY: Duration = Duration::from_secs(10);
 /// The number of a question whose answer is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AskId(pub u64);
-
-/// The number of a fact of which the room wants to hear that it is on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
 
 /// What the recorder is to do, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,66 +40,6 @@ pub enum Order {
     Tell(Fact, Option<Ticket>),
     /// Close the recording.
     Stop(&'static str),
-}
-
-/// Something that is written into the journal.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fact {
-    /// Somebody is there.
-    Joined {
-        /// His sid, as in all that follows.
-        participant: String,
-        /// Who it is.
-        identity: String,
-        /// What people call him.
-        name: String,
-    },
-    /// He is not there any more.
-    Left {
-        /// Who.
-        participant: String,
-    },
-    /// What he has said about being recorded.
-    Consent {
-        /// Who.
-        participant: String,
-        /// What.
-        state: Consent,
-    },
-    /// He publishes a track.
-    Published {
-        /// Who.
-        participant: String,
-        /// In the media plane.
-        transport: TransportId,
-        /// Likewise.
-        publication: PublicationId,
-        /// What clients are told about it.
-        info: Box<TrackInfo>,
-    },
-    /// He has silenced a track, or not any more.
-    Muted {
-        /// Who.
-        participant: String,
-        /// Its sid.
-        track: String,
-        /// Silenced.
-        is_muted: bool,
-    },
-    /// He speaks, or not any more.
-    Speaking {
-        /// Who.
-        participant: String,
-        /// He does.
-        is_active: bool,
-    },
-    /// He has written something.
-    Chat {
-        /// Who.
-        participant: String,
-        /// What.
-        text: String,
-    },
 }
 
 /// What the recorder says.
@@ -167,6 +105,10 @@ pub struct RoomRecording {
     /// It was to be begun and was not.
     has_failed: bool,
     retry_at: Option<Instant>,
+    /// The recorder says that nothing reaches the disk.
+    is_stuck: bool,
+    /// Workers whose packets the recorder is too slow for.
+    overflowed: BTreeSet<WorkerId>,
     attached: BTreeSet<WorkerId>,
     tickets: u64,
     orders: Vec<Order>,
@@ -390,8 +332,8 @@ impl Room {
             Report::Begun { recording } => self.begun(recording),
             Report::Refused { is_full, text } => self.refused_recording(now, is_full, &text),
             Report::Durable(ticket) => self.durable(ticket),
-            Report::Interrupted(reason) => self.interrupted(Some(&reason)),
-            Report::Resumed => self.interrupted(None),
+            Report::Interrupted(reason) => self.stuck(Some(&reason)),
+            Report::Resumed => self.stuck(None),
             Report::Closed => {
                 let was_asked = self.recording.phase == Phase::Ending;
                 self.closed((!was_asked).then_some("the recording was closed by the recorder"));
@@ -454,7 +396,9 @@ impl Room {
             let facts: Vec<Fact> = published
                 .flat_map(|track| {
                     let muted = track.info.muted.then(|| muted(&participant.sid, track));
-                    published_fact(participant, track).into_iter().chain(muted)
+                    [published_fact(participant, track)]
+                        .into_iter()
+                        .chain(muted)
                 })
                 .collect();
             facts.into_iter().for_each(|fact| self.recording.tell(fact));
@@ -495,19 +439,35 @@ impl Room {
         self.show_recording();
     }
 
-    fn interrupted(&mut self, reason: Option<&str>) {
-        let phase = match reason {
-            Some(_) => Phase::Interrupted,
-            None => Phase::On,
+    /// The tap of a worker has dropped packets, or does not any more.
+    pub(super) fn tap_overflowed(&mut self, worker: WorkerId, is_so: bool) {
+        match is_so {
+            true => self.recording.overflowed.insert(worker),
+            false => self.recording.overflowed.remove(&worker),
+        };
+        self.interrupted("packets come faster than they can be written");
+    }
+
+    fn stuck(&mut self, reason: Option<&str>) {
+        self.recording.is_stuck = reason.is_some();
+        self.interrupted(reason.unwrap_or_default());
+    }
+
+    fn interrupted(&mut self, reason: &str) {
+        let is_well = !self.recording.is_stuck && self.recording.overflowed.is_empty();
+        let phase = match is_well {
+            true => Phase::On,
+            false => Phase::Interrupted,
         };
         if !self.recording.has_begun() || self.recording.phase == phase {
             return;
         }
+        let reason = if is_well { "" } else { reason };
         self.recording.phase = phase;
         let mut egresses = std::mem::take(&mut self.recording.egresses);
         for info in &mut egresses {
             let status = info.status();
-            egress::advance(info, status, reason.unwrap_or_default());
+            egress::advance(info, status, reason);
             self.notify_egress("egress_updated", info);
         }
         self.recording.egresses = egresses;
@@ -521,6 +481,8 @@ impl Room {
         let is_wanted_again = std::mem::take(&mut self.recording.is_wanted_again);
         self.recording.phase = Phase::Off;
         self.recording.recording = None;
+        self.recording.is_stuck = false;
+        self.recording.overflowed.clear();
         for worker in std::mem::take(&mut self.recording.attached) {
             self.spread.send(worker, Command::DetachTap);
         }
@@ -554,6 +516,7 @@ impl Room {
     /// again.
     pub(super) fn tap_lost(&mut self, worker: WorkerId) {
         self.recording.attached.remove(&worker);
+        self.recording.overflowed.remove(&worker);
     }
 
     /// Somebody has come: he is written down, with what he has said.
@@ -580,7 +543,7 @@ impl Room {
         };
         let fact = Fact::Consent {
             participant: participant.sid.clone(),
-            state: participant.consent,
+            state: state(participant.consent),
         };
         if participant.consent != Consent::Granted || !self.recording.has_begun() {
             participant.gate = Gate::Closed;
@@ -668,7 +631,7 @@ impl Room {
         };
         let fact = participant
             .published(publication)
-            .and_then(|track| published_fact(participant, track));
+            .map(|track| published_fact(participant, track));
         if let Some(fact) = fact {
             self.recording.tell(fact);
         }
@@ -714,13 +677,30 @@ impl Room {
     }
 }
 
-fn published_fact(participant: &Participant, track: &Track) -> Option<Fact> {
-    Some(Fact::Published {
-        participant: participant.sid.clone(),
-        transport: participant.transport.as_ref()?.id,
+fn published_fact(participant: &Participant, track: &Track) -> Fact {
+    Fact::Published(Box::new(Published {
         publication: track.publication,
-        info: Box::new(track.info.clone()),
-    })
+        participant: participant.sid.clone(),
+        track: track.info.sid.clone(),
+        source: match track.info.source() {
+            TrackSource::Microphone => Source::Microphone,
+            TrackSource::Camera => Source::Camera,
+            TrackSource::ScreenShare => Source::ScreenShare,
+            TrackSource::ScreenShareAudio => Source::ScreenShareAudio,
+            TrackSource::Unknown => Source::Unknown,
+        },
+        name: track.info.name.clone(),
+        is_encrypted: track.info.encryption() != encryption::Type::None,
+    }))
+}
+
+fn state(consent: Consent) -> ConsentState {
+    match consent {
+        Consent::Unknown => ConsentState::Unknown,
+        Consent::Granted => ConsentState::Granted,
+        Consent::Refused => ConsentState::Refused,
+        Consent::Withdrawn => ConsentState::Withdrawn,
+    }
 }
 
 fn muted(participant: &str, track: &Track) -> Fact {

@@ -2,10 +2,12 @@
 //! what it orders.
 
 use super::*;
-use crate::consent::{ATTRIBUTE, POLICY_TAG, RECORDING_ATTRIBUTE};
+use crate::consent::{ATTRIBUTE, Consent, POLICY_TAG, RECORDING_ATTRIBUTE};
 use crate::egress::{Ask, EgressRefusal, Target, whole_room};
-use crate::room::recording::{AskId, Fact, Order, Report, Ticket};
+use crate::room::recording::{AskId, Order, Report};
 use crate::wire::proto::{EgressInfo, EgressStatus, UpdateParticipantMetadata, WebhookEvent};
+use recorder::journal::body::ConsentState;
+use recorder::recording::{Fact, Ticket};
 
 impl Scene {
     fn recorded_by(policy: Policy) -> Self {
@@ -154,7 +156,7 @@ fn a_room_that_must_be_recorded_is_from_its_first_publisher_on() {
             Order::Attach(_) => "attach",
             Order::Tell(Fact::Joined { .. }, None) => "joined",
             Order::Tell(Fact::Consent { .. }, Some(_)) => "consent",
-            Order::Tell(Fact::Published { .. }, None) => "published",
+            Order::Tell(Fact::Published(_), None) => "published",
             other => panic!("{other:?}"),
         })
         .collect();
@@ -209,10 +211,10 @@ fn a_withdrawal_closes_the_gate_with_the_message_that_brings_it() {
     assert_eq!(scene.gates(), [(transport, false)]);
     assert_eq!(scene.shown(&wang), Some("held"));
     let state = scene.orders().into_iter().find_map(|order| match order {
-        Order::Tell(Fact::Consent { state, .. }, None) => Some(state.word()),
+        Order::Tell(Fact::Consent { state, .. }, None) => Some(state),
         _ => None,
     });
-    assert_eq!(state, Some("withdrawn"));
+    assert_eq!(state, Some(ConsentState::Withdrawn));
     // An old acknowledgement opens nothing, and a new consent is acknowledged anew.
     scene.report(Report::Durable(tickets[0]));
     assert_eq!(scene.gates(), []);
@@ -281,9 +283,9 @@ fn an_sdk_that_sends_along_what_it_knows_is_understood() {
         ..Default::default()
     };
     scene.ask(&li, Asked::UpdateMetadata(request("chief")));
-    assert_eq!(scene.room.participants[&li.key].consent.word(), "unknown");
+    assert_eq!(scene.room.participants[&li.key].consent, Consent::Unknown);
     scene.ask(&li, Asked::UpdateMetadata(request("nurse")));
-    assert_eq!(scene.room.participants[&li.key].consent.word(), "granted");
+    assert_eq!(scene.room.participants[&li.key].consent, Consent::Granted);
 }
 
 #[test]
@@ -482,7 +484,11 @@ fn an_interruption_is_told_and_so_is_its_end() {
     assert_eq!(scene.egress_events(), [updated.clone()]);
     scene.report(Report::Interrupted("still".into()));
     assert_eq!(scene.egress_events(), []);
+    // A worker that drops packets is another trouble, and both must be over.
+    scene.event(EventKind::TapOverflowed);
     scene.report(Report::Resumed);
+    assert_eq!(scene.shown(&wang), Some("interrupted"));
+    scene.event(EventKind::TapResumed);
     assert_eq!(scene.shown(&wang), Some("on"));
     assert_eq!(scene.egress_events(), [updated]);
 }
