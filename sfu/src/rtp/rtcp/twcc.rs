@@ -257,7 +257,8 @@ const REPORTED_MAX: u64 = 400;
 #[derive(Debug)]
 pub struct Recorder {
     /// Arrival in steps after the start, by number modulo [`REMEMBERED`]; the number is kept to
-    /// tell a packet from the one that was there before it.
+    /// tell a packet from the one that was there before it. Empty until something arrives: who only
+    /// listens needs no 16 KB for it.
     arrivals: Box<[Noted]>,
     /// The first number that the next report is about.
     next: u64,
@@ -283,7 +284,7 @@ impl Recorder {
     /// Has noted nothing.
     pub fn new() -> Self {
         Self {
-            arrivals: vec![Noted::default(); REMEMBERED].into(),
+            arrivals: Box::default(),
             next: 0,
             end: 0,
             reports: 0,
@@ -298,6 +299,7 @@ impl Recorder {
             // High enough that a packet before the first one has a positive number, too.
             self.next = (1 << 16) + u64::from(number);
             self.end = self.next;
+            self.arrivals = vec![Noted::default(); REMEMBERED].into();
         }
         let delta = number.wrapping_sub(self.end as u16) as i16;
         let number = self.end.saturating_add_signed(i64::from(delta));
