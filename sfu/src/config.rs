@@ -95,6 +95,14 @@ pub struct Limits {
     pub padding_bytes_max: usize,
     /// The share of padding in what leaves as one message, in percent.
     pub padding_percent_max: u32,
+    /// A worker that works for this share of its time, in thousandths, lets sounds wait for each
+    /// other, so that those of several speakers cross the kernel as one message; below, everything
+    /// leaves at once. Above 1000 nothing ever waits.
+    pub sound_hold_busy_permille: u32,
+    /// How long a sound waits at most on a busy worker: a seventh of its own 20 ms, and little
+    /// beside what a jitter buffer adds.
+    #[serde(with = "millis")]
+    pub sound_hold_max: Duration,
     /// Slabs of 2 KB on one worker, for all histories and everything under way: 128 MB.
     pub slabs_max: usize,
     /// Retransmissions to one subscriber as a share of what it is sent, in percent.
@@ -164,6 +172,8 @@ impl Default for Limits {
             segments_per_send_max: 16,
             padding_bytes_max: 64,
             padding_percent_max: 5,
+            sound_hold_busy_permille: 700,
+            sound_hold_max: Duration::from_millis(3),
             slabs_max: 65_536,
             resend_percent_max: 20,
             keyframe_interval_min: Duration::from_millis(500),

@@ -30,6 +30,8 @@ pub struct StatsSnapshot {
     pub packets_resent: u64,
     /// Bytes of padding that made packets as long as their neighbours.
     pub padding_out: u64,
+    /// Sounds that waited for others because the worker was busy.
+    pub sounds_held: u64,
     /// Packets that subscribers asked for and that could not be sent again.
     pub resends_refused: u64,
     /// Packets that publishers were asked to send again.

@@ -345,6 +345,7 @@ impl Worker {
         let permille = (worked.as_micros() * 1000 / span.as_micros()).min(1000) as u32;
         let shared = &self.lines.shared;
         shared.busy_permille.store(permille, Ordering::Relaxed);
+        self.shard.note_busy(permille);
         self.busy_since = now;
     }
 

@@ -156,6 +156,7 @@ fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 38] {
         ("media_packets_in_total", "counter", "RTP packets taken from publishers.", s.packets_in),
         ("media_packets_out_total", "counter", "RTP packets sent to subscribers.", s.packets_out),
         ("media_packets_resent_total", "counter", "Retransmissions to subscribers.", s.packets_resent),
+        ("media_sounds_held_total", "counter", "Sounds that waited up to a few milliseconds for others because the worker was busy.", s.sounds_held),
         ("media_padding_bytes_out_total", "counter", "Padding that made packets as long as their neighbours.", s.padding_out),
         ("media_resends_refused_total", "counter", "Retransmissions that were not possible.", s.resends_refused),
         ("media_packets_requested_total", "counter", "Retransmissions asked of publishers.", s.packets_requested),

@@ -23,6 +23,7 @@ mod reports;
 mod router;
 mod timers;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ pub(crate) use self::hash::StableHash;
 pub use self::output::{Batch, Datagram, Output};
 use self::padding::Leaving;
 use self::peer::Hot;
-use self::pending::Chain;
+use self::pending::{Chain, PendingList};
 pub(crate) use self::recording::RoomTap;
 use self::reports::Moment;
 use self::router::Router;
@@ -59,6 +60,10 @@ const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// No deadline of a transport is nearer than this: one that has just been served must not be asked
 /// again in the same instant.
 const TIMER_MIN: Duration = Duration::from_millis(1);
+
+/// How far the busy share must sink below `Limits::sound_hold_busy_permille` before sounds cease to
+/// wait.
+const HOLD_SLACK_PERMILLE: u32 = 100;
 
 /// The state of one worker.
 pub struct Shard {
@@ -171,6 +176,7 @@ impl Shard {
                     self.timers.set(key, next);
                 }
                 TimerKey::Mirror(place) => self.router.touch_mirror(place),
+                TimerKey::Sounds => self.router.release_sounds(),
                 TimerKey::Stats => {
                     self.router.lapse_relays(now);
                     let snapshot = Box::new(self.stats());
@@ -192,6 +198,10 @@ impl Shard {
         if !self.router.outbox.is_empty() {
             return self.router.take_relays();
         }
+        if !self.router.held.is_empty() {
+            let until = now + self.router.limits.sound_hold_max;
+            self.timers.ensure(TimerKey::Sounds, until);
+        }
         self.fill(now);
         if !self.outgoing.datagrams.is_empty() {
             self.outgoing.is_taken = true;
@@ -209,6 +219,18 @@ impl Shard {
             Some(event) => Output::Event(event),
             None => Output::Timeout(self.timers.next()),
         }
+    }
+
+    /// What share of its time the worker works, in thousandths. Above a limit sounds wait a moment
+    /// for each other; a little below it they cease to, so that it is not one way now and the other
+    /// a second later.
+    pub fn note_busy(&mut self, permille: u32) {
+        let limit = self.router.limits.sound_hold_busy_permille;
+        self.router.holds_sounds = if self.router.holds_sounds {
+            permille + HOLD_SLACK_PERMILLE >= limit
+        } else {
+            permille >= limit
+        };
     }
 
     /// Pads no more: nothing leaves together, so nothing is won by it.
@@ -533,6 +555,7 @@ impl Shard {
                 }
             }
         }
+        sort_sounds(&mut self.leaving, list, limits.segments_per_send_max);
         if self.leaving.len() > 1 && limits.padding_bytes_max > 0 {
             let bounds = padding::Bounds {
                 bytes_max: limits.padding_bytes_max,
@@ -555,6 +578,28 @@ impl Shard {
         let mut bytes = [0; N];
         self.random.fill_bytes(&mut bytes);
         bytes
+    }
+}
+
+/// Puts the longest sounds first, because only the last packet of a run may be shorter; not where
+/// two are of one subscription, whose order must stay, nor for more than one run has.
+fn sort_sounds(leaving: &mut [Leaving], list: &PendingList, segments_max: usize) {
+    let is_sound = |leaving: &Leaving| {
+        let pending = list.at(leaving.index);
+        pending.is_some_and(|pending| pending.outgoing.is_sound())
+    };
+    let first = leaving.iter().position(is_sound).unwrap_or(leaving.len());
+    let sounds = &mut leaving[first..];
+    if sounds.len() > segments_max || sounds.is_sorted_by(|a, b| a.len >= b.len) {
+        return;
+    }
+    let of = |leaving: &Leaving| list.at(leaving.index).map(|pending| pending.subscription);
+    let is_repeated = |(n, one): (usize, &Leaving)| {
+        let mut before = sounds[..n].iter();
+        before.any(|other| of(other) == of(one))
+    };
+    if !sounds.iter().enumerate().any(is_repeated) {
+        sounds.sort_unstable_by_key(|leaving| (Reverse(leaving.len), leaving.index));
     }
 }
 

@@ -118,6 +118,8 @@ pub(super) struct Hot {
     pub(super) is_connected: bool,
     /// It is in the list of those to be flushed.
     pub(super) is_dirty: bool,
+    /// It is in the list of those whose sounds wait.
+    pub(super) is_held: bool,
     /// It is in the list of those whose deadline must be found anew.
     pub(super) is_touched: bool,
     /// Its transport may have something to say.

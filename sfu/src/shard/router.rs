@@ -46,6 +46,10 @@ pub(super) struct Router {
     pub(super) events: VecDeque<Event>,
     /// Places of peers that have something to send.
     pub(super) dirty: VecDeque<usize>,
+    /// Sounds wait for each other, because the worker is busy.
+    pub(super) holds_sounds: bool,
+    /// Places of peers whose sounds wait.
+    pub(super) held: Vec<usize>,
     /// Places of peers whose deadline must be found anew.
     pub(super) touched: Vec<usize>,
     /// Frames for other shards.
@@ -69,6 +73,8 @@ impl Router {
             stats: StatsSnapshot::default(),
             events: VecDeque::new(),
             dirty: VecDeque::new(),
+            holds_sounds: false,
+            held: Vec::new(),
             touched: Vec::new(),
             outbox: Outbox::default(),
             mirrors: 0,
@@ -99,8 +105,20 @@ impl Router {
         let hot = std::mem::take(&mut self.hots[place]);
         debug_assert!(hot.pending.is_empty(), "its subscriptions have ended");
         self.dirty.retain(|&other| other != place);
+        self.held.retain(|&other| other != place);
         self.touched.retain(|&other| other != place);
         self.peers.remove(place)
+    }
+
+    /// Sounds have waited long enough. Some have left meanwhile, behind a picture.
+    pub(super) fn release_sounds(&mut self) {
+        for place in self.held.drain(..) {
+            let hot = &mut self.hots[place];
+            hot.is_held = false;
+            if !hot.pending.is_empty() && !std::mem::replace(&mut hot.is_dirty, true) {
+                self.dirty.push_back(place);
+            }
+        }
     }
 
     /// Takes back what waits to leave for a subscription that ends.
@@ -348,6 +366,7 @@ impl Router {
             ..
         } = &self.rooms.publications[source.publication];
         let room = self.rooms.id_of(*room);
+        let is_held = self.holds_sounds && publication.kind() == MediaKind::Audio;
         let layer = publication.layer(source.rank);
         let stream = layer.stream();
         let Some((info, packet)) = layer.packet(seq) else {
@@ -381,7 +400,16 @@ impl Router {
                 packet: self.pool.share(packet),
             };
             self.pending.push(&mut hot.pending, pending);
-            if !std::mem::replace(&mut hot.is_dirty, true) {
+            if hot.is_dirty {
+                continue;
+            }
+            if is_held {
+                self.stats.sounds_held += 1;
+                if !std::mem::replace(&mut hot.is_held, true) {
+                    self.held.push(subscribed.receiver);
+                }
+            } else {
+                hot.is_dirty = true;
                 self.dirty.push_back(subscribed.receiver);
             }
         }

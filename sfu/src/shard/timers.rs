@@ -21,6 +21,8 @@ pub(super) enum TimerKey {
     Mirror(usize),
     /// All taps.
     Taps,
+    /// The sounds that wait for each other.
+    Sounds,
     /// The counters.
     Stats,
 }
