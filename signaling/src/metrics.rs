@@ -143,7 +143,7 @@ type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
 /// Every number of a snapshot but the drops, the time and the delays; a test counts them.
 #[rustfmt::skip]
-fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 38] {
+fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 39] {
     [
         ("media_datagrams_in_total", "counter", "Datagrams read.", s.datagrams_in),
         ("media_bytes_in_total", "counter", "Bytes read.", s.bytes_in),
