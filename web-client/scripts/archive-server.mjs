@@ -7,6 +7,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
+import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
@@ -35,7 +36,7 @@ const policy = config.preview.headers['Content-Security-Policy'];
 const identity = await generateX25519Identity();
 const officer = await identityToRecipient(identity);
 const keyFile = await keyOf(identity, officer);
-const folder = join(root, 'node_modules/.archive-server');
+const folder = join(tmpdir(), `consilium-archive-${process.pid}`);
 mkdirSync(folder, { recursive: true });
 writeFileSync(join(folder, 'officer.key'), keyFile);
 

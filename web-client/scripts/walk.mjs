@@ -20,6 +20,10 @@ const WAY_S = 0.03;
 /** Who starts when, in the recording of `archive-server.mjs`. */
 const STARTS = { li: 0, wang: 2, chen: 5, zhao: 8 };
 const SEEKS = 10;
+/** From the gap in the recording to the keyframe after it. */
+const GAP_S = [32, 38.1];
+/** For machines that do other things at the same time. */
+const PATIENCE_MS = 120_000;
 const WHOLE = '01JD8Z3V9Q4X7M2K5N6P8R9S01';
 const BROKEN = '01JD8Z3V9Q4X7M2K5N6P8R9S02';
 const OPEN = '01JD8Z3V9Q4X7M2K5N6P8R9S03';
@@ -46,6 +50,8 @@ const browser = await chromium.launch({
 });
 try {
   for (const language of ['zh-CN', 'en']) await walk(language);
+} catch (error) {
+  problems.push(String(error));
 } finally {
   await browser.close();
   server.kill();
@@ -59,8 +65,11 @@ process.exit(problems.length === 0 ? 0 : 1);
 async function walk(locale) {
   const context = await browser.newContext({ locale, viewport: { width: 1280, height: 800 } });
   const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
   page.on('console', (message) => {
-    if (message.type() === 'error') problems.push(`${locale}: ${message.text()}`);
+    // A refused deletion is part of the walk.
+    if (message.type() === 'error' && !message.text().includes('409'))
+      problems.push(`${locale}: ${message.text()}`);
   });
   page.on('pageerror', (error) => problems.push(`${locale}: ${error.message}`));
   const seen = (name) => look(page, `${name}-${locale}`);
@@ -91,17 +100,17 @@ async function walk(locale) {
   const opened = Date.now() - opening;
   await page.getByTestId('play').click();
   await page.waitForFunction(
-    () => Number(document.querySelector('[data-testid=replay]').dataset.position) > 8.6e6,
-    null,
-    { timeout: 60_000 },
+    () => Number(document.querySelector('[data-testid=replay]').dataset.position) > 12.6e6,
   );
   await seen('replay');
   await page.getByTestId('play').click();
 
   const waits = [];
   for (let n = 0; n < SEEKS; n++) {
-    const to = 1 + ((n * 17.37 + (locale === 'en' ? 3.1 : 0)) % 28);
+    const to = 1 + ((n * 17.37 + (locale === 'en' ? 3.1 : 0)) % 43);
     waits.push(await seekTo(page, to));
+    // Nothing was recorded there, and the next keyframe comes later.
+    if (to > GAP_S[0] && to < GAP_S[1]) continue;
     for (const { identity, number } of await numbers(page)) {
       const wanted = Math.floor((to - WAY_S - startOf(identity, to)) * RATE + 0.01);
       expect(
@@ -115,7 +124,7 @@ async function walk(locale) {
     `${locale}: opened in ${opened} ms; ${SEEKS} seeks, median ${waits[SEEKS >> 1]} ms, slowest ${waits.at(-1)} ms`,
   );
 
-  await seekTo(page, 23);
+  await seekTo(page, 33);
   await seen('gap');
   await keys(page, locale);
   for (const tab of [1, 2, 3, 4]) {
@@ -128,7 +137,7 @@ async function walk(locale) {
     }
     if (tab === 3) {
       await page.getByTestId('export').click();
-      await page.getByTestId('exported').waitFor({ timeout: 60_000 });
+      await page.getByTestId('exported').waitFor();
       if (folder && locale === 'en') await save(page);
     }
     await seen(`tab-${tab}`);
@@ -138,8 +147,8 @@ async function walk(locale) {
   await page.getByTestId('reason').waitFor();
   await release(page, 'case 0107');
   await page.getByTestId('play').click();
-  await page.locator('[data-trust=bad]').waitFor({ timeout: 60_000 });
-  await seekTo(page, 28);
+  await page.locator('[data-trust=bad]').waitFor();
+  await seekTo(page, 40);
   expect((await numbers(page)).length > 0, 'after a bad chunk the rest still plays');
   await page.getByRole('tab').nth(1).click();
   await seen('broken');
@@ -155,7 +164,7 @@ async function walk(locale) {
 async function release(page, reason) {
   await page.getByTestId('reason').fill(reason);
   await page.getByTestId('release').click();
-  await page.locator('[data-testid=replay][data-settled=true]').waitFor({ timeout: 60_000 });
+  await page.locator('[data-testid=replay][data-settled=true]').waitFor();
 }
 
 /** How long it took until every lane showed the place, in milliseconds. */
@@ -165,7 +174,7 @@ async function seekTo(page, seconds) {
   // A pixel is not fine enough: the address of the hook is.
   await page.evaluate((to) => window.consilium.player().seek(to * 1e6), seconds);
   expect(box !== null, 'there is a timeline');
-  await page.locator('[data-testid=replay][data-settled=true]').waitFor({ timeout: 60_000 });
+  await page.locator('[data-testid=replay][data-settled=true]').waitFor();
   return Date.now() - from;
 }
 
@@ -182,7 +191,7 @@ async function keys(page, locale) {
   expect((await pressed('ArrowRight')) === 5, `${locale}: the right arrow goes 5 s on`);
   expect((await pressed('l')) === 15, `${locale}: L goes 10 s on`);
   expect((await pressed('j')) === 5, `${locale}: J goes 10 s back`);
-  expect((await pressed('End')) > 29, `${locale}: End goes to the end`);
+  expect((await pressed('End')) > 44, `${locale}: End goes to the end`);
   await pressed('Home');
   await page.locator('[data-testid=replay][data-settled=true]').waitFor();
   await page.keyboard.press('Space');
@@ -215,13 +224,16 @@ function numbers(page) {
 }
 
 function startOf(identity, at) {
-  return identity === 'chen' && at >= 17 ? 17 : STARTS[identity];
+  return identity === 'chen' && at >= 26 ? 26 : STARTS[identity];
 }
 
 async function look(page, name) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() =>
-    window.axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] }),
+    window.axe.run(
+      { exclude: ['[data-testid=watermark]'] },
+      { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] },
+    ),
   );
   for (const { id, nodes } of violations) {
     problems.push(

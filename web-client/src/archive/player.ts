@@ -203,8 +203,10 @@ export class Player {
     let unsettled = false;
     for (const lane of this.lanes.values()) {
       lane.free(seconds);
-      lane.shown(trackAt(lane.lane, at)?.track ?? null);
-      if (!lane.has(seconds)) {
+      const track = trackAt(lane.lane, at);
+      lane.shown(track?.track ?? null);
+      // A track that has ended still has its last picture: nothing to wait for.
+      if (!track || !lane.has(seconds)) {
         lane.pause();
         continue;
       }

@@ -15,8 +15,8 @@ import { CLUSTER_US_MAX, type Sample, webmCluster, webmHead } from './webm';
 
 /** How long a stretch's sender report is waited for before arrival times have to do. */
 const REPORT_WAIT_US = 5_500_000;
-/** A hole in sound longer than this is filled: a player would stop at it. */
-const SILENCE_MIN_US = 100_000;
+/** Sound this long before the start is decoded with it. */
+const PREROLL_US = 100_000;
 /** Media may stand this much later in the journal than the time at which it is shown. */
 const LATENESS_US = 1_000_000;
 /** How long a picture stands that has no successor yet: longer than keyframes are apart. */
@@ -168,11 +168,11 @@ export class TrackRemuxer {
 
   private sound({ at, frame }: Timed): void {
     const duration = opusDuration(frame.bytes) || SILENCE_US;
-    if (at + duration < this.from - SILENCE_MIN_US) return;
+    if (at + duration < this.from - PREROLL_US) return;
     const end = this.end ?? this.soundFrom();
     // What comes after its time was filled, or twice, is not heard again.
     if (this.end !== null && at < end - duration) return;
-    if (at - end > SILENCE_MIN_US) this.fillUpTo(at);
+    if (at - end >= SILENCE_US) this.fillUpTo(at);
     // Packet follows packet; where that has drifted a packet away from the clock, the clock rules.
     const start = this.end !== null && Math.abs(at - this.end) < SILENCE_US ? this.end : at;
     this.add({ at: start, duration, isKey: true, bytes: frame.bytes }, frame);
@@ -183,10 +183,10 @@ export class TrackRemuxer {
     return Math.max(this.from, this.track.from_us);
   }
 
+  /** Silence where nothing was sent: a player would stop at a hole. */
   private fillUpTo(until: number): void {
     if (this.track.kind !== 'audio') return;
     let end = this.end ?? this.soundFrom();
-    if (until - end <= SILENCE_MIN_US) return;
     for (; until - end >= SILENCE_US; end += SILENCE_US) {
       this.add({ at: end, duration: SILENCE_US, isKey: true, bytes: SILENCE }, null);
     }

@@ -83,6 +83,7 @@ export function stage(scene: Scene): Plan {
           stored: 0,
           lost: 0,
         });
+        entries.push({ at: a, kind: 4, body: utf8(JSON.stringify(tracks.at(-1))) });
         return lastTrack;
       };
       const offset = participant * 1_234_567_890;
