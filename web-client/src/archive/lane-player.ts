@@ -1,6 +1,6 @@
 /** One lane: its media element, its MediaSource, and the queue of what its buffer shall do next. */
 import type { Lane } from './lanes';
-import type { Piece } from './remux';
+import type { Lost, Piece } from './remux';
 
 /** What is kept behind the position, for short steps back. */
 const BEHIND_S = 20;
@@ -26,10 +26,11 @@ export class LanePlayer {
   private target: number | null = null;
   private freedAt = 0;
   private isFull = false;
+  private lost: Lost[] = [];
 
   constructor(
     public lane: Lane,
-    duration: number,
+    private readonly duration: number,
   ) {
     this.element = document.createElement(lane.kind);
     this.element.preload = 'auto';
@@ -42,15 +43,12 @@ export class LanePlayer {
       // The sound of a screen has a lane of its own.
       this.element.muted = true;
     }
-    this.source.addEventListener('sourceopen', () => {
-      // Somewhat longer, so that the last picture can be sought.
-      this.source.duration = duration / 1e6 + 1;
-      this.work();
-    });
+    this.source.addEventListener('sourceopen', () => this.work());
     this.element.src = this.url;
   }
 
   append(piece: Piece): void {
+    this.lost.push(...piece.lost);
     for (const bytes of [piece.head, piece.body]) {
       if (bytes) {
         this.jobs.push({ do: 'append', type: piece.type, bytes: bytes as Uint8Array<ArrayBuffer> });
@@ -59,9 +57,15 @@ export class LanePlayer {
     this.work();
   }
 
+  /** The picture that stands there is old: what followed it was lost. */
+  isLost(at: number): boolean {
+    return this.lost.some((one) => at >= one.from && at < one.until);
+  }
+
   /** Forgets all media; what comes next begins before `seconds`. */
   clear(seconds: number): void {
     this.jobs = [{ do: 'remove', from: 0, until: Number.POSITIVE_INFINITY }];
+    this.lost = [];
     this.isFull = false;
     this.target = seconds;
     this.element.pause();
@@ -177,6 +181,8 @@ export class LanePlayer {
     }
     if (!this.buffer) {
       this.type = job.type;
+      // Somewhat longer, so that the last picture can be sought.
+      this.source.duration = this.duration / 1e6 + 1;
       this.buffer = this.source.addSourceBuffer(job.type);
       this.buffer.addEventListener('updateend', () => this.work());
     } else if (job.type !== this.type) {

@@ -146,7 +146,10 @@ describe('a sealed recording', () => {
       },
     });
     const { recording } = await opened(lossy);
-    const numbers = samples(await delivered(recording), 2).map((one) => numberIn(one.bytes));
+    const got = await delivered(recording);
+    const numbers = samples(got, 2).map((one) => numberIn(one.bytes));
+    const lost = (got.pieces.get(2) ?? []).flatMap((piece) => piece.lost);
+    expect(lost.map((one) => Math.round(one.until / 1_000))).toEqual([taken(1, 200)]);
     expect(numbers).toContain(149);
     expect(numbers.filter((n) => n >= 150 && n < 200)).toEqual([]);
     expect(numbers).toContain(200);

@@ -19,6 +19,8 @@ const REPORT_WAIT_US = 5_500_000;
 const PREROLL_US = 100_000;
 /** Media may stand this much later in the journal than the time at which it is shown. */
 const LATENESS_US = 1_000_000;
+/** A picture that stands longer after a loss is no longer what was there. */
+const LOST_US_MIN = 250_000;
 /** How long a picture stands that has no successor yet: longer than keyframes are apart. */
 const STANDING_US = 12_000_000;
 
@@ -29,6 +31,13 @@ export interface Piece {
   readonly type: string;
   readonly head: Uint8Array | null;
   readonly body: Uint8Array;
+  readonly from: number;
+  readonly until: number;
+  /** Where a picture stands only because its successors were lost. */
+  readonly lost: readonly Lost[];
+}
+
+export interface Lost {
   readonly from: number;
   readonly until: number;
 }
@@ -50,6 +59,8 @@ export class TrackRemuxer {
   /** The picture that lasts until the next one comes. */
   private held: Timed | null = null;
   private samples: Sample[] = [];
+  private lost: Lost[] = [];
+  private shownAt: number | null = null;
   private end: number | null = null;
   private lastAt = Number.NEGATIVE_INFINITY;
   private head: Uint8Array | null = null;
@@ -146,6 +157,10 @@ export class TrackRemuxer {
 
   private show(one: Timed): void {
     this.release(one.at);
+    if (one.frame.isAfterBreak && this.shownAt !== null && one.at - this.shownAt > LOST_US_MIN) {
+      this.lost.push({ from: this.shownAt + LOST_US_MIN, until: one.at });
+    }
+    this.shownAt = one.at;
     this.held = one;
   }
 
@@ -250,8 +265,10 @@ export class TrackRemuxer {
         body: this.codec.matroska === null ? mp4Fragment(this.fragments, now) : webmCluster(now),
         from: base,
         until: last ? last.at + last.duration : base,
+        lost: this.lost,
       });
       this.head = null;
+      this.lost = [];
     }
   }
 }

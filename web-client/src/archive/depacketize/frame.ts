@@ -10,6 +10,8 @@ export interface Frame {
   readonly bytes: Uint8Array;
   /** Of the picture, where the frame says so. */
   readonly size?: { readonly width: number; readonly height: number };
+  /** Pictures before it could not be decoded because something never came. */
+  readonly isAfterBreak?: boolean;
   /** What a decoder needs before the first frame (H.264: SPS and PPS, AV1: sequence header). */
   readonly setup?: Uint8Array;
 }
@@ -31,6 +33,7 @@ export abstract class VideoDepacketizer implements Depacketizer {
   /** The frame of this timestamp lacks something. */
   private broken: number | null = null;
   private hasReference = false;
+  private isAfterBreak = false;
   private lastPicture: number | null = null;
 
   push(one: Ordered): Frame[] {
@@ -75,7 +78,10 @@ export abstract class VideoDepacketizer implements Depacketizer {
       picture !== null &&
       this.lastPicture !== null &&
       (this.lastPicture + 1) % picture.range === picture.number;
-    if (!isNext) this.hasReference = false;
+    if (!isNext) {
+      this.hasReference = false;
+      this.isAfterBreak = true;
+    }
   }
 
   private finish(out: Frame[]): void {
@@ -86,7 +92,12 @@ export abstract class VideoDepacketizer implements Depacketizer {
     this.lastPicture = this.picture(first)?.number ?? null;
     if (!frame) this.hasReference = false;
     else if (frame.isKey) this.hasReference = true;
-    if (frame && this.hasReference) out.push(frame);
+    if (!frame || !this.hasReference) {
+      this.isAfterBreak = true;
+      return;
+    }
+    out.push(this.isAfterBreak ? { ...frame, isAfterBreak: true } : frame);
+    this.isAfterBreak = false;
   }
 }
 

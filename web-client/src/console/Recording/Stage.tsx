@@ -130,7 +130,9 @@ function PersonTile({ person, session, findings, at, isSpeaking }: PersonProps) 
     if (!isHereNow) return i18n._('Not present');
     if (camera && camera.playable !== 'yes') return playableWords(camera);
     if (isHidden) return i18n._('Hidden by you');
-    return isOff ? i18n._('Camera off') : null;
+    if (isOff) return i18n._('Camera off');
+    const isLost = camera && session.player.lanes.get(camera.id)?.isLost(at);
+    return isLost ? i18n._('Picture lost here') : null;
   }
 
   function playableWords(lane: Lane): string {
