@@ -28,6 +28,13 @@ pub(crate) enum Task {
     Token(Token),
     /// Check the configuration and show it, without secrets.
     CheckConfig(ConfigArgs),
+    /// Verify a recording: is every byte what was signed when it was recorded? Needs no key.
+    Verify(Verify),
+    /// Put recordings in order that lost their writer. The server does it by itself at its start.
+    Salvage(Salvage),
+    /// Look at the audit: who did what to which recording.
+    #[command(subcommand)]
+    Audit(AuditTask),
 }
 
 /// Where the configuration comes from: the file, then the environment, then these flags.
@@ -109,6 +116,72 @@ pub(crate) struct Token {
     /// Print a link to the web page at this address instead of the bare token.
     #[arg(long, value_name = "URL")]
     pub(crate) link: Option<String>,
+}
+
+/// `consilium verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The recording's folder, or its address:
+    /// `https://.../compliance/api/v1/recordings/<recording>`.
+    #[arg(value_name = "DIR|URL")]
+    pub(crate) recording: String,
+    /// The node's public key in base64, or a file with it, from a place that you trust. Without it
+    /// the recording itself says whose key it is.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) node_key: Option<String>,
+    /// The transparency log, if it does not lie in the archive that the recording lies in.
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) log: Option<String>,
+    /// A checkpoint of the log that was kept elsewhere; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Vec<PathBuf>,
+    /// The token of a compliance officer, for an address.
+    #[arg(long, env = "CONSILIUM_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The replay under which segments are read, for an address.
+    #[arg(long, value_name = "ID")]
+    pub(crate) replay: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `consilium salvage`.
+#[derive(Debug, Args)]
+pub(crate) struct Salvage {
+    /// The folder with `recordings` and `log` in it.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+    /// The node key; `keys/node.pem` in the data folder if absent.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) node_key_file: Option<PathBuf>,
+    /// Leave recordings open that were written to less than this ago, for their rooms to go on.
+    #[arg(long, value_parser = parse_ttl, default_value = "0s")]
+    pub(crate) grace: Duration,
+}
+
+/// `consilium audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditTask {
+    /// Verify that no line was altered, dropped, added or moved.
+    Verify(VerifyAudit),
+}
+
+/// `consilium audit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyAudit {
+    /// The audit's folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) audit: PathBuf,
+    /// The node's public key in base64, or a file with it, from a place that you trust.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) node_key: Option<String>,
+    /// The transparency log; the folder `log` beside the audit if absent.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log: Option<PathBuf>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What a person does in a consult; decides what the token grants.

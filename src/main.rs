@@ -9,8 +9,10 @@ mod config;
 mod example;
 mod invite;
 mod process;
+mod remote;
 mod serve;
 mod telemetry;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -20,15 +22,23 @@ use cli::{Cli, Task};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
-        Task::Serve(task) => serve::run(&task),
-        Task::Token(task) => invite::run(&task),
-        Task::CheckConfig(task) => config::check(&task),
+        Task::Serve(task) => serve::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::Token(task) => invite::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::CheckConfig(task) => config::check(&task).map(|()| ExitCode::SUCCESS),
+        // What these find is their status; 1 is a finding, so a failure to look is 2.
+        Task::Verify(task) => return or_unseen(verify::run(&task)),
+        Task::Salvage(task) => verify::salvage(&task),
+        Task::Audit(task) => return or_unseen(verify::audit(&task)),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            cli::complain(&error);
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        cli::complain(&error);
+        ExitCode::FAILURE
+    })
+}
+
+fn or_unseen(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        cli::complain(&error);
+        ExitCode::from(2)
+    })
 }
