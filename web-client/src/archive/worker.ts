@@ -192,8 +192,11 @@ async function sessionOf(recording: Recording, clear: OpenRequest['clear']): Pro
   const found =
     manifest ??
     (participants && tracks ? { participants, tracks } : await survey(recording, duration));
-  // What still goes on has no end yet.
-  const running = found.tracks.map((track) => ({ ...track, until_us: track.until_us || duration }));
+  // What still goes on has no end yet; whatever a document says, nothing lasts longer than the whole.
+  const running = found.tracks.map((track) => ({
+    ...track,
+    until_us: Math.min(track.until_us || duration, duration),
+  }));
   const who = people(found.participants, names, duration);
   return {
     recording,
@@ -213,7 +216,8 @@ function deliver(now: Session, from: number, number: number): Delivery {
     covered: (stretches) => tell({ news: 'covered', stretches }),
     fault: (fault, at) => tell({ news: 'fault', fault, at }),
     events: (events) => tell({ news: 'events', events }),
-    track: (track) => {
+    track: (found) => {
+      const track = { ...found, until_us: now.duration };
       now.tracks.push(track);
       if (!now.participants.some((one) => one.participant === track.participant)) {
         const { participant, from_us } = track;
