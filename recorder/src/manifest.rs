@@ -392,7 +392,7 @@ impl Found {
                 Some(Part::Chain(number)) => found.chains.push(number),
                 Some(Part::Writer(number)) => found.writers.push(number),
                 Some(part @ (Part::Share | Part::ShareOf(_) | Part::BreakGlass)) => {
-                    found.shares.push(part)
+                    found.shares.push(part);
                 }
                 _ => {}
             }
