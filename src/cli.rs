@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 pub(crate) enum Task {
     /// Run the server.
     Serve(Serve),
-    /// Make a token or a link that lets one person into one room.
+    /// Make a token or a link that lets one person into one room, or an officer into the archive.
     Token(Token),
     /// Check the configuration and show it, without secrets.
     CheckConfig(ConfigArgs),
@@ -141,9 +141,9 @@ pub(crate) struct Serve {
 pub(crate) struct Token {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// The room.
-    #[arg(long)]
-    pub(crate) room: String,
+    /// The room. Without it, `--role compliance` opens the archive of recordings.
+    #[arg(long, required_unless_present = "role")]
+    pub(crate) room: Option<String>,
     /// Who it is; unique in the room.
     #[arg(long)]
     pub(crate) identity: String,
@@ -252,7 +252,8 @@ pub(crate) enum Role {
     Patient,
     /// Sees and hears, and is not heard or seen.
     Observer,
-    /// Watches over a consult without being announced.
+    /// With a room: watches over a consult without being announced. Without: opens the recordings
+    /// of the API key.
     Compliance,
 }
 

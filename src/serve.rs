@@ -108,6 +108,8 @@ fn announce(
                 path.display()
             ));
         }
+        let link = invite::dev_archive_link(config, &page)?;
+        cli::say(&format!("  Recordings:\n  {link}\n"));
     }
     match &task.ready_file {
         Some(path) => write_whole(path, &line),
