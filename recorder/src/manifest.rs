@@ -96,7 +96,8 @@ pub struct Manifest {
     pub header: Digest,
     /// Of `index.age`.
     pub index: Digest,
-    /// Of the officers' shares and the break-glass file, by name.
+    /// Of the officers' shares, the break-glass file and the lists of names of later writers, by
+    /// name.
     pub shares: BTreeMap<String, Digest>,
     /// Everybody who was certified to sign.
     pub writers: Vec<WriterEntry>,
@@ -391,9 +392,9 @@ impl Found {
                 Some(Part::Segment(number)) => found.segments.push(number),
                 Some(Part::Chain(number)) => found.chains.push(number),
                 Some(Part::Writer(number)) => found.writers.push(number),
-                Some(part @ (Part::Share | Part::ShareOf(_) | Part::BreakGlass)) => {
-                    found.shares.push(part);
-                }
+                Some(
+                    part @ (Part::Share | Part::ShareOf(_) | Part::BreakGlass | Part::IndexOf(_)),
+                ) => found.shares.push(part),
                 _ => {}
             }
         }

@@ -7,14 +7,21 @@
 //! is, keeps the release share, and closes it with a manifest.
 
 mod fact;
-mod scribe;
+pub mod scribe;
 mod thread;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -31,6 +38,7 @@ use crate::durable;
 use crate::folder::Part;
 use crate::header::{Header, Policy, Retention, VERSION, Writer, owner_tag};
 use crate::id::RecordingId;
+use crate::journal::clock;
 use crate::journal::disk::{Disk, LocalDisk};
 use crate::journal::writer::{Journal, Tools};
 use crate::keys::secret::{Secret, scrub_stack};
@@ -43,7 +51,8 @@ use crate::wall::Wall;
 /// closed. Closed is reported when it has returned well; until then it is tried again.
 pub type Closer = Box<dyn FnMut(&Closing) -> io::Result<()> + Send>;
 
-/// Where reports go. Called on the recording's threads, one call at a time.
+/// Where reports go. Called on the recording's threads, one call at a time; must not wait, nor call
+/// the recording itself.
 pub type Subscriber = Box<dyn FnMut(Report) + Send>;
 
 /// The wall clock.
@@ -225,73 +234,14 @@ impl Recording {
         keep_release_share: &mut dyn FnMut(&[u8]) -> io::Result<()>,
         closer: Closer,
     ) -> Result<Self, StartError> {
-        let folder = start.recordings.join(start.recording.to_string());
-        let begun =
-            Self::lay_down(&start, &folder, &mut around, keep_release_share).and_then(|header| {
-                let at = (0, 0, Digest::of(&header.to_bytes()), 0);
-                let room = start.room_name.clone();
-                Self::open(
-                    &folder,
-                    header,
-                    room,
-                    at,
-                    Contents::default(),
-                    None,
-                    around,
-                    closer,
-                )
-            });
+        let folder = start.folder();
+        let begun = lay_down(start, &mut around, keep_release_share)
+            .and_then(|laid| Self::open(laid, around, closer));
         if begun.is_err() {
             // Without a segment it never was a recording: salvage would remove it as well.
             let _left_for_salvage = fs::remove_dir_all(&folder);
         }
         begun
-    }
-
-    /// The folder, the shares and the header, in this order.
-    fn lay_down(
-        start: &Start,
-        folder: &Path,
-        around: &mut Surroundings,
-        keep_release_share: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> Result<Header, StartError> {
-        let compliance = around.keys.compliance()?;
-        let release = around.keys.release();
-        let break_glass = around.keys.break_glass();
-        let random = &mut *around.random;
-        let drawn = draw(
-            start.recording,
-            &compliance,
-            &release,
-            break_glass.as_ref(),
-            random,
-        )?;
-        durable::make_folders(folder)?;
-        for (part, file) in &drawn.folder {
-            durable::replace(&folder.join(part.to_string()), file)?;
-        }
-        keep_release_share(&drawn.release)?;
-        let node = around.keys.node();
-        let header = Header {
-            version: VERSION,
-            recording: start.recording,
-            node: node.public(),
-            recipient: drawn.recipient,
-            room_sid: start.room_sid.clone(),
-            room_tag: node.room_tag(&start.owner, &start.room_name),
-            owner: owner_tag(&start.owner),
-            policy: start.policy,
-            started: start.started,
-            retention: start.retention.clone(),
-            compliance,
-            release,
-            break_glass,
-        };
-        let bytes = header.to_bytes();
-        durable::replace(&folder.join(Part::Header.to_string()), &bytes)?;
-        let sig = sig_file(Kind::Header, &bytes, node.key());
-        durable::replace(&folder.join(Part::HeaderSig.to_string()), &sig)?;
-        Ok(header)
     }
 
     /// Goes on with a recording that lost its writer and has been salvaged.
@@ -300,81 +250,42 @@ impl Recording {
         around: Surroundings,
         closer: Closer,
     ) -> Result<Self, StartError> {
-        let at = (
-            resume.writer,
-            resume.segment,
-            resume.prev,
-            resume.durable_us,
-        );
-        Self::open(
-            &resume.folder,
-            resume.header,
-            resume.room_name,
-            at,
-            resume.contents,
-            Some(resume.reason),
-            around,
-            closer,
-        )
+        Self::open(resume.into(), around, closer)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what begin and resume have in common"
-    )]
-    fn open(
-        folder: &Path,
-        header: Header,
-        room: String,
-        (writer, segment, prev, durable_us): (u32, u32, Digest, u64),
-        before: Contents,
-        resumed: Option<String>,
-        mut around: Surroundings,
-        closer: Closer,
-    ) -> Result<Self, StartError> {
-        let busy = || {
-            io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "the recording has another writer",
-            )
-        };
-        let lock = durable::hold(folder)?.ok_or_else(busy)?;
-        let wall = Wall::from((around.clock)());
-        let key = writer_key(folder, &header, (writer, segment, prev), wall, &mut around)?;
+    fn open(laid: LaidDown, mut around: Surroundings, closer: Closer) -> Result<Self, StartError> {
+        let lock = durable::hold(&laid.folder)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::ResourceBusy))?;
         let now = Instant::now();
+        let wall = Wall::from((around.clock)());
         let origin = Origin {
             at: now,
-            us: match resumed {
+            us: match laid.resumed {
                 None => 0,
                 // The recording's time goes on with the wall clock, and never back.
-                Some(_) => wall.0.saturating_sub(header.started.0).max(durable_us),
+                Some(_) => wall
+                    .0
+                    .saturating_sub(laid.header.started.0)
+                    .max(laid.durable_us),
             },
             wall,
+            is_synchronised: clock::is_synchronised,
         };
-        let (recording, recipient, limits) = (header.recording, header.recipient, around.limits);
+        let key = writer_key(&laid, wall, &mut around)?;
+        let (recording, recipient) = (laid.header.recording, laid.header.recipient);
+        let (limits, memory, clock) = (around.limits, around.memory, around.clock);
         let tools = Tools {
             disk: around.disk,
             random: around.random,
             keys: around.keys,
             key,
         };
-        let mut recipients = vec![recipient];
-        recipients.extend(header.break_glass);
-        let journal = Journal::new(
-            folder.to_owned(),
-            recording,
-            recipients,
-            limits,
-            tools,
-            (segment, prev),
-        );
-        let mut scribe = Scribe::begin((header, room, writer), limits, journal, before, origin)?;
-        scribe.begun(resumed.as_deref().map(|reason| (reason, durable_us)));
+        let scribe = laid.into_scribe(limits, tools, origin)?;
         let shared = Shared {
             recording,
             recipient,
             limits,
-            memory: around.memory,
+            memory,
             inbox: Mutex::default(),
             woken: Condvar::new(),
             standing: Mutex::new(Standing {
@@ -389,7 +300,7 @@ impl Recording {
             _lock: lock,
         };
         let handle = Self(Arc::new(shared));
-        thread::spawn(&handle, scribe, around.clock, closer)?;
+        thread::spawn(&handle, scribe, clock, closer)?;
         Ok(handle)
     }
 
@@ -466,11 +377,125 @@ impl fmt::Debug for Recording {
     }
 }
 
+impl Start {
+    /// Its folder.
+    fn folder(&self) -> PathBuf {
+        self.recordings.join(self.recording.to_string())
+    }
+}
+
+/// A recording that has its keys and its header and wants a writer.
+struct LaidDown {
+    folder: PathBuf,
+    header: Header,
+    room: String,
+    writer: u32,
+    segment: u32,
+    prev: Digest,
+    durable_us: u64,
+    contents: Contents,
+    resumed: Option<String>,
+}
+
+impl From<Resume> for LaidDown {
+    fn from(resume: Resume) -> Self {
+        Self {
+            folder: resume.folder,
+            header: resume.header,
+            room: resume.room_name,
+            writer: resume.writer,
+            segment: resume.segment,
+            prev: resume.prev,
+            durable_us: resume.durable_us,
+            contents: resume.contents,
+            resumed: Some(resume.reason),
+        }
+    }
+}
+
+impl LaidDown {
+    /// Opens the first segment of this writer.
+    fn into_scribe(self, limits: Limits, tools: Tools, origin: Origin) -> io::Result<Scribe> {
+        let mut recipients = vec![self.header.recipient];
+        recipients.extend(self.header.break_glass);
+        let journal = Journal::new(
+            self.folder,
+            self.header.recording,
+            recipients,
+            limits,
+            tools,
+            (self.segment, self.prev),
+        );
+        let who = (self.header, self.room, self.writer);
+        let mut scribe = Scribe::begin(who, limits, journal, self.contents, origin)?;
+        scribe.begun(
+            self.resumed
+                .as_deref()
+                .map(|reason| (reason, self.durable_us)),
+        );
+        Ok(scribe)
+    }
+}
+
+/// The folder, the shares and the header, in this order.
+fn lay_down(
+    start: Start,
+    around: &mut Surroundings,
+    keep_release_share: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<LaidDown, StartError> {
+    let folder = start.folder();
+    let compliance = around.keys.compliance()?;
+    let release = around.keys.release();
+    let break_glass = around.keys.break_glass();
+    let random = &mut *around.random;
+    let drawn = draw(
+        start.recording,
+        &compliance,
+        &release,
+        break_glass.as_ref(),
+        random,
+    )?;
+    durable::make_folders(&folder)?;
+    for (part, file) in &drawn.folder {
+        durable::replace(&folder.join(part.to_string()), file)?;
+    }
+    keep_release_share(&drawn.release)?;
+    let node = around.keys.node();
+    let header = Header {
+        version: VERSION,
+        recording: start.recording,
+        node: node.public(),
+        recipient: drawn.recipient,
+        room_sid: start.room_sid,
+        room_tag: node.room_tag(&start.owner, &start.room_name),
+        owner: owner_tag(&start.owner),
+        policy: start.policy,
+        started: start.started,
+        retention: start.retention,
+        compliance,
+        release,
+        break_glass,
+    };
+    let bytes = header.to_bytes();
+    durable::replace(&folder.join(Part::Header.to_string()), &bytes)?;
+    let sig = sig_file(Kind::Header, &bytes, node.key());
+    durable::replace(&folder.join(Part::HeaderSig.to_string()), &sig)?;
+    Ok(LaidDown {
+        folder,
+        header,
+        room: start.room_name,
+        writer: 0,
+        segment: 0,
+        prev: Digest::of(&bytes),
+        durable_us: 0,
+        contents: Contents::default(),
+        resumed: None,
+    })
+}
+
 /// Draws the writer's key and lays down its certificate.
 fn writer_key(
-    folder: &Path,
-    header: &Header,
-    (writer, first_segment, prev): (u32, u32, Digest),
+    laid: &LaidDown,
     started: Wall,
     around: &mut Surroundings,
 ) -> Result<SigningKey, StartError> {
@@ -480,17 +505,18 @@ fn writer_key(
     scrub_stack();
     let certificate = Writer {
         version: VERSION,
-        recording: header.recording,
-        writer,
+        recording: laid.header.recording,
+        writer: laid.writer,
         key: key.public(),
-        first_segment,
-        prev,
+        first_segment: laid.segment,
+        prev: laid.prev,
         started,
     };
     let bytes = certificate.to_bytes();
     let sig = sig_file(Kind::Writer, &bytes, around.keys.node().key());
-    durable::replace(&folder.join(Part::Writer(writer).to_string()), &bytes)?;
-    durable::replace(&folder.join(Part::WriterSig(writer).to_string()), &sig)?;
+    let path = |part: Part| laid.folder.join(part.to_string());
+    durable::replace(&path(Part::Writer(laid.writer)), &bytes)?;
+    durable::replace(&path(Part::WriterSig(laid.writer)), &sig)?;
     Ok(key)
 }
 

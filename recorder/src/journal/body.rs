@@ -64,6 +64,8 @@ pub enum GapReason {
     Consent,
     /// The server was away.
     Restart,
+    /// A media worker failed, with what it had under way.
+    Worker,
     /// Something that a later program knows.
     #[serde(other)]
     Other,

@@ -153,6 +153,8 @@ impl Ledger {
             last_participant: last_participant.unwrap_or(0),
             last_track: last_track.unwrap_or(0),
             before,
+            // Also a list without names names the room.
+            names_changed: true,
             ..Self::default()
         }
     }
@@ -586,7 +588,7 @@ mod tests {
 
     #[test]
     fn names_are_in_the_index_only() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::resume(Contents::default());
         ledger.joined("PA_a", "doctor-wang", "王医生", 0);
         ledger.track_started(track(), 0);
         let recording = RecordingId::new(crate::wall::Wall(0), [0; 10]);

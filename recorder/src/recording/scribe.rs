@@ -21,7 +21,6 @@ use crate::header::{Header, VERSION, to_json};
 use crate::journal::body::{
     Event, GapReason, Happening, MediaKind, SegmentHead, Source, Track, TrackEnd,
 };
-use crate::journal::clock;
 use crate::journal::ledger::{self, Ledger};
 use crate::journal::record::{Flags, Kind, SenderReport};
 use crate::journal::writer::Journal;
@@ -74,17 +73,20 @@ struct Outage {
 
 /// Where the recording's time stands on the machine's clocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub struct Origin {
     /// An instant of this process.
-    pub(crate) at: Instant,
+    pub at: Instant,
     /// The recording's time then, microseconds.
-    pub(crate) us: u64,
+    pub us: u64,
     /// The wall clock then.
-    pub(crate) wall: Wall,
+    pub wall: Wall,
+    /// Whether something keeps the wall clock right.
+    pub is_synchronised: fn() -> bool,
 }
 
 impl Origin {
-    pub(crate) fn us(&self, at: Instant) -> u64 {
+    /// The recording's time at `at`.
+    pub fn us(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.at).as_micros() as u64;
         // What arrived just before the recording began is its beginning.
         self.us + since
@@ -97,7 +99,7 @@ impl Origin {
 
 /// The writer of one recording.
 #[derive(Debug)]
-pub(crate) struct Scribe {
+pub struct Scribe {
     header: Header,
     room: String,
     writer: u32,
@@ -121,12 +123,13 @@ pub(crate) struct Scribe {
     turned_at: Instant,
     was_held_up: bool,
     is_short_of_room: bool,
+    is_stopping: bool,
     clock_error_ms: i64,
 }
 
 impl Scribe {
     /// Opens the first segment of this writer. Well returned, the recording counts as started.
-    pub(crate) fn begin(
+    pub fn begin(
         (header, room, writer): (Header, String, u32),
         limits: Limits,
         journal: Journal,
@@ -155,14 +158,16 @@ impl Scribe {
             turned_at: origin.at,
             was_held_up: false,
             is_short_of_room: false,
+            is_stopping: false,
             clock_error_ms: 0,
         };
         scribe.open_segment(origin.us)?;
         Ok(scribe)
     }
 
-    /// Notes how the recording came to be: the first event.
-    pub(crate) fn begun(&mut self, resumed: Option<(&str, u64)>) {
+    /// Notes how the recording came to be: the first event. The list of names and the summary are
+    /// there from now on.
+    pub fn begun(&mut self, resumed: Option<(&str, u64)>) {
         let at_us = self.origin.us;
         match resumed {
             None => self.happened(at_us, Happening::RecordingStarted),
@@ -173,6 +178,9 @@ impl Scribe {
                 self.happened(at_us, Happening::RecordingResumed { reason });
             }
         }
+        if self.outage.is_none() {
+            self.flush(self.origin.at);
+        }
     }
 
     fn open_segment(&mut self, now_us: u64) -> io::Result<()> {
@@ -181,7 +189,7 @@ impl Scribe {
             segment: self.journal.next_segment(),
             t0_us,
             wall: self.origin.wall(t0_us),
-            ntp_synchronised: clock::is_synchronised(),
+            ntp_synchronised: (self.origin.is_synchronised)(),
             tracks: self.ledger.live_tracks(),
             participants: self.ledger.present(),
         };
@@ -189,14 +197,14 @@ impl Scribe {
     }
 
     /// What has happened since this was last asked.
-    pub(crate) fn take_reports(&mut self) -> Vec<Report> {
+    pub fn take_reports(&mut self) -> Vec<Report> {
         std::mem::take(&mut self.reports)
     }
 
     // ---- facts -----------------------------------------------------------------------------
 
     /// Writes down a fact.
-    pub(crate) fn fact(&mut self, at: Instant, fact: Fact, ticket: Option<Ticket>) {
+    pub fn fact(&mut self, at: Instant, fact: Fact, ticket: Option<Ticket>) {
         let at_us = self.origin.us(at);
         self.tickets.extend(ticket);
         match fact {
@@ -245,8 +253,7 @@ impl Scribe {
                     participant,
                     text,
                 });
-                let number = self.ledger.participant(&participant);
-                self.ledger.event("chat", number, None, at_us);
+                self.ledger.event("chat", None, None, at_us);
             }
             Fact::Data {
                 participant,
@@ -319,7 +326,7 @@ impl Scribe {
     }
 
     /// Facts found no room from `from` to `until`.
-    pub(crate) fn overflowed(&mut self, from: Instant, until: Instant) {
+    pub fn overflowed(&mut self, from: Instant, until: Instant) {
         let (from, until) = (self.origin.us(from), self.origin.us(until));
         let known = self.overflow.unwrap_or((from, until));
         self.overflow = Some((known.0.min(from), known.1.max(until)));
@@ -328,7 +335,7 @@ impl Scribe {
     // ---- the tap ---------------------------------------------------------------------------
 
     /// Writes down what a tap tells.
-    pub(crate) fn entry(&mut self, entry: &Entry<'_>) {
+    pub fn entry(&mut self, entry: &Entry<'_>) {
         match entry {
             Entry::Rtp(packet) => self.packet(packet),
             Entry::SenderReport(report) => self.sender_report(report),
@@ -367,6 +374,14 @@ impl Scribe {
             }
             Entry::Gap(gap) => self.tap_gap(gap),
         }
+    }
+
+    /// A worker has lost a tap, with what was under way.
+    pub fn tap_lost(&mut self, now: Instant) {
+        let until_us = self.origin.us(now);
+        let from_us = until_us.saturating_sub(2 * tap::HANDOVER_INTERVAL.as_micros() as u64);
+        let gap = ledger::gap(from_us, until_us, GapReason::Worker, BTreeMap::new());
+        self.write_gap(until_us, &gap, &BTreeMap::new());
     }
 
     fn tap_gap(&mut self, gap: &tap::Gap) {
@@ -499,6 +514,11 @@ impl Scribe {
     fn sender_report(&mut self, report: &ReportEntry) {
         let at_us = self.origin.us(report.at);
         let known = self.publications.get(&report.publication);
+        // The next one says the same of a later moment: this one is not worth the room that facts
+        // need until the disk is back.
+        if self.outage.is_some() {
+            return;
+        }
         // Before the first packet of a track there is nothing whose clock it could tell.
         let Some((number, _)) = known.and_then(|known| known.track) else {
             return;
@@ -538,7 +558,8 @@ impl Scribe {
 
     /// Writes what was said. It is kept until it is durable, so that a failing disk cannot lose it.
     fn write(&mut self, at_us: u64, kind: Kind, track: u16, body: Vec<u8>) {
-        if self.pending.len() >= self.limits.events_max {
+        // What is missing is told in any case.
+        if self.pending.len() >= self.limits.events_max && kind != Kind::Gap {
             let known = self.overflow.unwrap_or((at_us, at_us));
             self.overflow = Some((known.0, at_us));
             return;
@@ -601,12 +622,14 @@ impl Scribe {
     // ---- turns -----------------------------------------------------------------------------
 
     /// Whatever is due: a flush, the next segment's room, the summary, another try.
-    pub(crate) fn turn(&mut self, now: Instant, wall: Wall) {
+    pub fn turn(&mut self, now: Instant, wall: Wall) {
         let now_us = self.origin.us(now);
         self.was_held_up = now.saturating_duration_since(self.turned_at) >= HELD_UP;
         self.turned_at = now;
         self.watch_clock(now_us, wall);
-        if let Some((from_us, until_us)) = self.overflow.take() {
+        if self.pending.len() < self.limits.events_max
+            && let Some((from_us, until_us)) = self.overflow.take()
+        {
             let gap = ledger::gap(from_us, until_us, GapReason::Overflow, BTreeMap::new());
             self.write_gap(now_us, &gap, &BTreeMap::new());
         }
@@ -631,7 +654,7 @@ impl Scribe {
     }
 
     /// Whether the next segment has found no room: known while the present one goes on.
-    pub(crate) fn is_short_of_room(&self) -> bool {
+    pub fn is_short_of_room(&self) -> bool {
         self.is_short_of_room
     }
 
@@ -753,7 +776,7 @@ impl Scribe {
 
     /// Ends the recording: everything is in a closed segment when this returns well. May be called
     /// again while it fails.
-    pub(crate) fn close(&mut self, now: Instant, reason: &str) -> Result<Ended, Interruption> {
+    pub fn close(&mut self, now: Instant, reason: &str) -> Result<Ended, Interruption> {
         if let Some(outage) = &self.outage {
             let why = outage.why;
             self.try_again(now);
@@ -762,13 +785,11 @@ impl Scribe {
             }
         }
         let now_us = self.origin.us(now);
-        let reason_of = || reason.to_owned();
-        self.happened(
-            now_us,
-            Happening::RecordingStopped {
-                reason: reason_of(),
-            },
-        );
+        if !self.is_stopping {
+            self.is_stopping = true;
+            let reason = reason.to_owned();
+            self.happened(now_us, Happening::RecordingStopped { reason });
+        }
         if self.outage.is_none() {
             self.flush(now);
         }
@@ -790,22 +811,25 @@ impl Scribe {
     }
 
     /// Removes the summary: the manifest says all of it.
-    pub(crate) fn remove_summary(&mut self) -> io::Result<()> {
+    pub fn remove_summary(&mut self) -> io::Result<()> {
         self.journal.remove(Part::Summary)
     }
 
     /// The folder.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub fn folder(&self) -> &std::path::Path {
         self.journal.folder()
     }
 }
 
 /// What a recording was when its last segment was closed.
 #[derive(Clone, Debug)]
-pub(crate) struct Ended {
-    pub(crate) at: Wall,
-    pub(crate) duration_us: u64,
-    pub(crate) contents: Contents,
+pub struct Ended {
+    /// When, by the wall clock.
+    pub at: Wall,
+    /// How long it is.
+    pub duration_us: u64,
+    /// What it contains.
+    pub contents: Contents,
 }
 
 fn is_redundancy(start: &TrackStart, payload_type: u8) -> bool {

@@ -137,6 +137,12 @@ impl Writer {
             }
         }
         if left > 0 {
+            let lost = self
+                .taps
+                .iter()
+                .filter(|tap| tap.state() == TapState::Lost)
+                .count();
+            (0..lost).for_each(|_| self.scribe.tap_lost(Instant::now()));
             self.taps.retain(|tap| tap.state() == TapState::Live);
         }
         left == 0
