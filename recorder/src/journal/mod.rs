@@ -4,6 +4,7 @@ pub mod body;
 pub mod chain;
 pub mod clock;
 pub mod disk;
+pub mod fuzz;
 pub mod ledger;
 pub mod reader;
 pub mod record;
