@@ -12,7 +12,6 @@ use signaling::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::archive::Keeping;
 use crate::cli::{self, Serve};
 use crate::config::Config;
 use crate::{invite, process, telemetry};
@@ -24,22 +23,19 @@ pub(crate) fn run(task: &Serve) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     process::prepare();
     tracing::info!("configuration\n{}", config.shown());
-    let keeping = Keeping::start(&config, task.config.dev)?;
-    let served = tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(task, &config, &keeping));
-    keeping.end();
-    served
+        .block_on(serve(task, &config))
 }
 
-async fn serve(task: &Serve, config: &Config, keeping: &Keeping) -> anyhow::Result<()> {
+async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
     let media = start_media(config)?;
     let media_addresses = addresses(&media.sfu);
     let path = config.data_dir.join("consilium.db");
     let store = Store::open(&path).with_context(|| format!("cannot use {}", path.display()))?;
-    let app = App::new(config.signaling(), media, store, Some(keeping.desk()))?;
+    let app = App::new(config.signaling(), media, store, None)?;
     let http = &config.http;
     let bound = app.bind().await.with_context(|| {
         let (ip, port) = (http.listen_ip, http.port);
@@ -50,7 +46,7 @@ async fn serve(task: &Serve, config: &Config, keeping: &Keeping) -> anyhow::Resu
     let interrupted = Interrupted::listen()?;
     let (stop, stopped) = watch::channel(false);
     let door = tokio::spawn(bound.run(stopped));
-    announce(task, config, keeping, address, &media_addresses)?;
+    announce(task, config, address, &media_addresses)?;
 
     interrupted.wait().await;
     tracing::info!("stopping");
@@ -87,7 +83,6 @@ fn addresses(sfu: &Sfu) -> Vec<SocketAddr> {
 fn announce(
     task: &Serve,
     config: &Config,
-    keeping: &Keeping,
     http: SocketAddr,
     media: &[SocketAddr],
 ) -> anyhow::Result<()> {
@@ -100,16 +95,6 @@ fn announce(
         for (title, link) in invite::dev_links(config, &page)? {
             cli::say(&format!("  {title}:\n  {link}\n"));
         }
-        if let Some(path) = &keeping.dev_officer {
-            let release = keeping.release_key.display();
-            cli::say(&format!(
-                "Consults are recorded, sealed to these two keys; both are needed to replay one:\n\n  \
-                 Compliance officer: {}\n  Release service:    {release}\n",
-                path.display()
-            ));
-        }
-        let link = invite::dev_archive_link(config, &page)?;
-        cli::say(&format!("  Recordings:\n  {link}\n"));
     }
     match &task.ready_file {
         Some(path) => write_whole(path, &line),

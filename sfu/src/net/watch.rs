@@ -58,11 +58,7 @@ impl Watch {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "real time and a real socket are needed here"
-)]
+#[expect(clippy::disallowed_methods, reason = "real time passes here")]
 mod tests {
     use std::time::Duration;
 
