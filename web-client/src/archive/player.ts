@@ -244,8 +244,9 @@ export class Player {
 
   private stopClock(): void {
     if (!this.isRunning) return;
-    this.base = this.position();
+    const at = this.position();
     this.notePlayed();
+    this.base = at;
     this.isRunning = false;
     this.playedFrom = null;
   }
