@@ -6,9 +6,10 @@
  *
  *     node scripts/walk.mjs [FOLDER]
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -101,6 +102,9 @@ async function walk(locale) {
     () => Number(document.querySelector('[data-testid=replay]').dataset.position) > 12.6e6,
   );
   await seen('replay');
+  await page.setViewportSize({ width: 1920, height: 1080 });
+  await seen('replay-wide');
+  await page.setViewportSize({ width: 1280, height: 800 });
   await page.getByTestId('play').click();
 
   const waits = [];
@@ -134,7 +138,7 @@ async function walk(locale) {
     if (tab === 3) {
       await page.getByTestId('export').click();
       await page.getByTestId('exported').waitFor();
-      if (folder && locale === 'en') await save(page);
+      if (locale === 'en') await save(page);
     }
     await seen(`tab-${tab}`);
   }
@@ -246,10 +250,35 @@ async function look(page, name) {
   await page.screenshot({ path: join(folder, `${name}.png`) });
 }
 
+/** What was exported has to be sound for a player that knows nothing of us. */
 async function save(page) {
-  for (const link of await page.getByTestId('exported').getByRole('link').all()) {
+  const links = await page.getByTestId('exported').getByRole('link').all();
+  // One of every kind: Chromium lets a page save ten files without asking.
+  const kinds = ['track-1-', 'track-3-', 'track-5-', 'track-7-', 'track-11-', 'events'];
+  for (const link of links) {
+    const name = await link.getAttribute('download');
+    if (!kinds.some((kind) => name.includes(kind))) continue;
     const [download] = await Promise.all([page.waitForEvent('download'), link.click()]);
-    await download.saveAs(join(folder, download.suggestedFilename()));
+    const file = join(folder ?? tmpdir(), name);
+    await download.saveAs(file);
+    if (name.endsWith('.json')) {
+      expect(JSON.parse(readFileSync(file)).events.length > 10, 'the events are exported');
+      continue;
+    }
+    const said = execFileSync('ffmpeg', ['-v', 'error', '-i', file, '-f', 'null', '-'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    expect(said.length === 0, `${name}: ${said}`);
+    const streams = execFileSync('ffprobe', [
+      '-v',
+      'error',
+      '-show_entries',
+      'stream=codec_name',
+      '-of',
+      'csv=p=0',
+      file,
+    ]);
+    expect(streams.toString().trim().length > 0, `${name} has no stream`);
   }
 }
 

@@ -9,12 +9,15 @@ const FREE_EVERY_S = 15;
 const NUDGE_MAX = 0.1;
 /** Below this nobody sees or hears it. */
 const DEAD_S = 0.012;
+/** Hidden pictures are never presented: nobody waits for them longer. */
+const PRESENT_MS_MAX = 700;
 /** Media buffered this close to a position counts as there. */
 const EDGE_S = 0.03;
 
 type Job =
   | { readonly do: 'append'; readonly type: string; readonly bytes: Uint8Array<ArrayBuffer> }
-  | { readonly do: 'remove'; readonly from: number; readonly until: number };
+  | { readonly do: 'remove'; readonly from: number; readonly until: number }
+  | { readonly do: 'clear' };
 
 export class LanePlayer {
   readonly element: HTMLVideoElement | HTMLAudioElement;
@@ -23,6 +26,11 @@ export class LanePlayer {
   private buffer: SourceBuffer | null = null;
   private type = '';
   private jobs: Job[] = [];
+  private isPresented = true;
+  private soughtAt = 0;
+  private current: Job['do'] | null = null;
+  /** What is buffered is of another place and about to go. */
+  private isClearing = false;
   private target: number | null = null;
   private freedAt = 0;
   private isFull = false;
@@ -64,7 +72,8 @@ export class LanePlayer {
 
   /** Forgets all media; what comes next begins before `seconds`. */
   clear(seconds: number): void {
-    this.jobs = [{ do: 'remove', from: 0, until: Number.POSITIVE_INFINITY }];
+    this.jobs = [{ do: 'clear' }];
+    this.isClearing = true;
     this.lost = [];
     this.isFull = false;
     this.target = seconds;
@@ -86,7 +95,20 @@ export class LanePlayer {
     this.target = null;
     if (isElsewhere || Math.abs(this.element.currentTime - seconds) > 0.001) {
       this.element.currentTime = seconds;
+      this.soughtAt = performance.now();
+      this.awaitPicture();
     }
+  }
+
+  /** A seek is over before its picture is on the screen. */
+  private awaitPicture(): void {
+    if (!(this.element instanceof HTMLVideoElement)) return;
+    if (!('requestVideoFrameCallback' in this.element)) return;
+    this.isPresented = false;
+    const sought = this.soughtAt;
+    this.element.requestVideoFrameCallback(() => {
+      if (sought === this.soughtAt) this.isPresented = true;
+    });
   }
 
   has(seconds: number): boolean {
@@ -94,7 +116,9 @@ export class LanePlayer {
   }
 
   isReady(): boolean {
-    return !this.element.seeking && this.element.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
+    const { seeking, readyState } = this.element;
+    if (seeking || readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return false;
+    return this.isPresented || performance.now() - this.soughtAt > PRESENT_MS_MAX;
   }
 
   isPlaying(): boolean {
@@ -154,7 +178,9 @@ export class LanePlayer {
   }
 
   private abort(): void {
-    if (this.buffer && this.source.readyState === 'open') this.buffer.abort();
+    // A removal cannot be aborted; it is soon done.
+    const isAppending = this.buffer?.updating && this.current === 'append';
+    if (isAppending && this.source.readyState === 'open') this.buffer?.abort();
   }
 
   private work(): void {
@@ -175,8 +201,15 @@ export class LanePlayer {
   }
 
   private perform(job: Job): void {
-    if (job.do === 'remove') {
-      if (this.buffer && this.buffer.buffered.length > 0) this.buffer.remove(job.from, job.until);
+    this.current = job.do;
+    if (job.do !== 'append') {
+      const isEmpty = !this.buffer || this.buffer.buffered.length === 0;
+      if (job.do === 'clear' && isEmpty) this.isClearing = false;
+      const [from, until] =
+        job.do === 'clear' ? [0, Number.POSITIVE_INFINITY] : [job.from, job.until];
+      if (!isEmpty) this.buffer?.remove(from, until);
+      // The parser forgets the half cluster before the place, the decoder waits for a keyframe.
+      if (job.do === 'clear' && isEmpty) this.buffer?.abort();
       return;
     }
     if (!this.buffer) {
@@ -184,7 +217,15 @@ export class LanePlayer {
       // Somewhat longer, so that the last picture can be sought.
       this.source.duration = this.duration / 1e6 + 1;
       this.buffer = this.source.addSourceBuffer(job.type);
-      this.buffer.addEventListener('updateend', () => this.work());
+      this.buffer.addEventListener('updateend', () => {
+        // What was aborted says so when its successor is already at work.
+        if (this.buffer?.updating) return;
+        if (this.current === 'clear') {
+          this.isClearing = false;
+          this.buffer?.abort();
+        }
+        this.work();
+      });
     } else if (job.type !== this.type) {
       this.type = job.type;
       this.buffer.changeType(job.type);
@@ -194,7 +235,7 @@ export class LanePlayer {
 
   /** The number of the buffered range around a time, or -1. */
   private rangeAt(seconds: number): number {
-    const ranges = this.buffer?.buffered;
+    const ranges = this.isClearing ? undefined : this.buffer?.buffered;
     for (let i = 0; ranges && i < ranges.length; i++) {
       if (seconds >= ranges.start(i) - EDGE_S && seconds < ranges.end(i)) return i;
     }
