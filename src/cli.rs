@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 pub(crate) enum Task {
     /// Run the server.
     Serve(Serve),
-    /// Make a token or a link that lets one person into one room.
+    /// Make a token or a link that lets one person into one room, or an officer into the archive.
     Token(Token),
     /// Check the configuration and show it, without secrets.
     CheckConfig(ConfigArgs),
@@ -35,6 +35,63 @@ pub(crate) enum Task {
     /// Look at the audit: who did what to which recording.
     #[command(subcommand)]
     Audit(AuditTask),
+    /// Make a key for recordings.
+    #[command(subcommand)]
+    Keygen(Keygen),
+    /// Say something about how long recordings are kept.
+    #[command(subcommand)]
+    Retention(Retention),
+}
+
+/// `consilium keygen`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keygen {
+    /// An officer's key, behind a passphrase: for him alone, on his own computer.
+    Compliance(OfficerKey),
+    /// The release service's key; made by itself at the first start.
+    Release(ServerKey),
+    /// The installation's signing key; made by itself at the first start.
+    Node(ServerKey),
+}
+
+/// `consilium keygen compliance`.
+#[derive(Debug, Args)]
+pub(crate) struct OfficerKey {
+    /// Write the key to this new file.
+    #[arg(long, value_name = "FILE", default_value = "officer.age")]
+    pub(crate) out: PathBuf,
+    /// Take the passphrase from the first line of this file instead of asking for it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// `consilium keygen release` and `node`.
+#[derive(Debug, Args)]
+pub(crate) struct ServerKey {
+    /// Write the key to this new file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// `consilium retention`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Retention {
+    /// Vouch for the clock of this machine after it jumped or the server was off for over a day.
+    /// Nothing expires before.
+    ConfirmClock(ConfirmClock),
+}
+
+/// `consilium retention confirm-clock`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfirmClock {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Who vouches for it.
+    #[arg(long)]
+    pub(crate) operator: String,
+    /// Why it had jumped, or seemed to.
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 /// Where the configuration comes from: the file, then the environment, then these flags.
@@ -84,9 +141,9 @@ pub(crate) struct Serve {
 pub(crate) struct Token {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// The room.
-    #[arg(long)]
-    pub(crate) room: String,
+    /// The room. Without it, `--role compliance` opens the archive of recordings.
+    #[arg(long, required_unless_present = "role")]
+    pub(crate) room: Option<String>,
     /// Who it is; unique in the room.
     #[arg(long)]
     pub(crate) identity: String,
@@ -195,7 +252,8 @@ pub(crate) enum Role {
     Patient,
     /// Sees and hears, and is not heard or seen.
     Observer,
-    /// Watches over a consult without being announced.
+    /// With a room: watches over a consult without being announced. Without: opens the recordings
+    /// of the API key.
     Compliance,
 }
 

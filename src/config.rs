@@ -10,7 +10,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use recorder::config::{ArchiveConfig, KeysConfig};
+use recorder::retention::RetentionConfig;
+use recorder::store::s3::S3Config;
 use serde::{Deserialize, Serialize};
 use sfu::config::SfuConfig;
 use signaling::config::{
@@ -44,9 +47,27 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The media plane with its bounds.
     pub(crate) media: SfuConfig,
-    /// Whether rooms are recorded.
-    #[serde(skip)]
+    /// Recordings: of whom, whose keys they are sealed to, how long and where they are kept.
+    pub(crate) recording: RecordingConfig,
+}
+
+/// Recordings: of whom, whose keys they are sealed to, how long and where they are kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RecordingConfig {
+    /// Whether rooms are recorded that nobody said otherwise of: "must" from the first publisher to
+    /// the end of the room, "with-consent" when asked for, "never". `--dev` says "must". In all of
+    /// them nobody is recorded who has not agreed.
     pub(crate) policy: Policy,
+    /// Where keys are and who the officers are.
+    pub(crate) keys: KeysConfig,
+    /// How long recordings are kept.
+    pub(crate) retention: RetentionConfig,
+    /// The object store for closed recordings; they stay in the folder if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) s3: Option<S3Config>,
+    /// The bounds of the writer.
+    pub(crate) limits: recorder::config::Limits,
 }
 
 /// What is said about the running server.
@@ -82,7 +103,7 @@ impl Default for Config {
             webhook: signaling.webhook,
             limits: signaling.limits,
             media: SfuConfig::default(),
-            policy: Policy::default(),
+            recording: RecordingConfig::default(),
         }
     }
 }
@@ -119,7 +140,7 @@ impl Config {
     fn apply(&mut self, args: &ConfigArgs) {
         if args.dev {
             self.keys.extend(SignalingConfig::dev().keys);
-            self.policy = SignalingConfig::dev().recording;
+            self.recording.policy = SignalingConfig::dev().recording;
         }
         set(&mut self.http.listen_ip, args.http_ip);
         set(&mut self.http.port, args.http_port);
@@ -145,7 +166,28 @@ impl Config {
         if let Some(ip) = media.advertised_ips.iter().find(|ip| ip.is_unspecified()) {
             bail!("media.advertised_ips: nobody can reach {ip}");
         }
-        Ok(())
+        self.archive()
+            .check()
+            .map_err(|what| anyhow!("recording.{what}"))
+    }
+
+    /// The archive's part.
+    pub(crate) fn archive(&self) -> ArchiveConfig {
+        let RecordingConfig {
+            policy: _,
+            keys,
+            retention,
+            s3,
+            limits,
+        } = self.recording.clone();
+        ArchiveConfig {
+            data: PathBuf::new(),
+            keys,
+            retention,
+            s3,
+            limits,
+        }
+        .below(&self.data_dir)
     }
 
     /// The front door's part.
@@ -156,7 +198,7 @@ impl Config {
             keys: self.keys.clone(),
             rooms: self.rooms.clone(),
             webhook: self.webhook.clone(),
-            recording: self.policy,
+            recording: self.recording.policy,
             limits: self.limits.clone(),
         }
     }
@@ -281,6 +323,9 @@ mod tests {
             ("[limits]\nrooms = 1", "rooms"),
             ("[media.limits]\npackets = 1", "packets"),
             ("[tls]\ncert = 'a'\nkey = 'b'\npem = 'c'", "pem"),
+            ("[recording]\ndata = '/'", "data"),
+            ("[recording.keys]\nofficers = []", "officers"),
+            ("[recording.s3]\nbucket = 'b'\nacl = 'x'", "acl"),
         ] {
             let error = parsed(text).expect_err("must be refused");
             assert!(
@@ -366,6 +411,36 @@ mod tests {
         );
         config.media.advertised_ips = vec![IpAddr::from([192, 0, 2, 1])];
         assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn wrong_retention_is_named_with_its_section() {
+        let config = |text: &str| {
+            let mut config = parsed(text).expect("fits");
+            config.apply(&ConfigArgs {
+                dev: true,
+                ..ConfigArgs::default()
+            });
+            config
+        };
+        let wrong = config("[recording.retention]\ndefault_class = 'gone'").check();
+        let error = wrong.expect_err("is not there").to_string();
+        assert!(
+            error.contains("recording.retention.default_class"),
+            "{error}"
+        );
+        let good = config("[recording.retention.classes]\nconsult-3y = '3y'\nshort = '30d'");
+        assert!(good.check().is_ok());
+        assert!(parsed("[recording.retention.classes]\nx = '3 years'").is_err());
+    }
+
+    #[test]
+    fn the_archive_lies_below_the_data_folder() {
+        let config = parsed("data_dir = '/srv'\n[recording.keys]\nrelease = '/hsm/release.txt'");
+        let archive = config.expect("fits").archive();
+        assert_eq!(archive.data, PathBuf::from("/srv"));
+        assert_eq!(archive.keys.node, PathBuf::from("/srv/keys/node.pem"));
+        assert_eq!(archive.keys.release, PathBuf::from("/hsm/release.txt"));
     }
 
     #[test]

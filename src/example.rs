@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 
 /// Which type documents which section.
-const SECTIONS: [(&str, &str, &str); 8] = [
+const SECTIONS: [(&str, &str, &str); 12] = [
     ("", "src/config.rs", "Config"),
     ("log", "src/config.rs", "LogConfig"),
     ("http", "signaling/src/config.rs", "HttpConfig"),
@@ -19,6 +19,14 @@ const SECTIONS: [(&str, &str, &str); 8] = [
     ("limits", "signaling/src/config.rs", "Limits"),
     ("media", "sfu/src/config.rs", "SfuConfig"),
     ("media.limits", "sfu/src/config.rs", "Limits"),
+    ("recording", "src/config.rs", "RecordingConfig"),
+    ("recording.keys", "recorder/src/config.rs", "KeysConfig"),
+    (
+        "recording.retention",
+        "recorder/src/retention.rs",
+        "RetentionConfig",
+    ),
+    ("recording.limits", "recorder/src/config.rs", "Limits"),
 ];
 
 const HEAD: &str = "\
@@ -42,6 +50,27 @@ const KEYS: &str = "
 # [tls]
 # cert = \"/etc/consilium/cert.pem\"
 # key = \"/etc/consilium/key.pem\"
+";
+
+const S3: &str = "
+# The object store for closed recordings, if they are not to stay in the folder: anything that
+# speaks S3. The bucket must lock new objects for compliance by default.
+# [recording.s3]
+# bucket = \"consults\"
+# endpoint = \"https://s3.example.org\"
+# region = \"us-east-1\"
+# prefix = \"hospital-a/\"
+# access_key_id = \"...\"
+# Better given by the environment: CONSILIUM_RECORDING__S3__SECRET_ACCESS_KEY=...
+# secret_access_key = \"...\"
+# Refuse to start unless the bucket locks.
+# worm = true
+# Speak plain HTTP to a store that is not on this machine.
+# insecure_http = false
+# A request that has not been answered by then counts as failed. In seconds.
+# timeout = 300
+# Keep the local copy so long after the store has all of a recording. In hours.
+# keep_local = 0
 ";
 
 type Words = HashMap<String, String>;
@@ -105,10 +134,20 @@ fn made() -> String {
             section = name;
             match name {
                 "keys" => out.push_str(KEYS),
+                "recording.retention.classes" => {
+                    let text = &documented["recording.retention"]["classes"];
+                    out.push_str(&format!("\n{}\n{line}\n", wrapped(text)));
+                }
+                "recording.limits" => out.push_str(&format!("{S3}\n{line}\n")),
                 _ => out.push_str(&format!("\n{line}\n")),
             }
         } else {
             let key = line.split(' ').next().expect("a line has a word");
+            if section == "recording.retention.classes" {
+                // Names of the operator's own, explained above all of them.
+                out.push_str(&format!("{line}\n"));
+                continue;
+            }
             let text = documented[section]
                 .get(key)
                 .unwrap_or_else(|| panic!("{section}.{key} has no words"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use signaling::config::{Limits, Secret};
-use signaling::token::{Grants, Keyring, VideoGrant};
+use signaling::token::{Consilium, Grants, Keyring, VideoGrant};
 
 use crate::cli::{self, Role, Token};
 use crate::config::Config;
@@ -21,10 +21,19 @@ const DEV_TTL: Duration = Duration::from_secs(24 * 3600);
 pub(crate) fn run(task: &Token) -> anyhow::Result<()> {
     let token = mint(task)?;
     cli::say(&match &task.link {
+        Some(page) if task.room.is_none() => archive_link(page, &token),
         Some(page) => link(page, &token),
         None => token,
     });
     Ok(())
+}
+
+/// The link by which the officer of `serve --dev` opens the recordings.
+pub(crate) fn dev_archive_link(config: &Config, page: &str) -> anyhow::Result<String> {
+    let keyring = Keyring::new(&config.keys, &config.limits);
+    let grants = officer("officer", "Officer Chen 陈合规");
+    let token = keyring.mint(signaling::config::DEV_KEY, &grants, DEV_TTL)?;
+    Ok(archive_link(page, &token))
 }
 
 /// The two people of a first consult with a link for each.
@@ -60,7 +69,11 @@ pub(crate) fn dev_links(
 fn mint(task: &Token) -> anyhow::Result<String> {
     let (key, secret) = signing_key(task)?;
     let name = task.name.as_deref().unwrap_or(&task.identity);
-    let mut grants = grants(task.role, &task.room, &task.identity, name);
+    let mut grants = match &task.room {
+        Some(room) => grants(task.role, room, &task.identity, name),
+        None if task.role == Role::Compliance => officer(&task.identity, name),
+        None => bail!("--room is missing: only --role compliance goes without one"),
+    };
     if let Some(more) = &task.grants {
         grants.video = overlay(&grants.video, more)?;
     }
@@ -86,7 +99,19 @@ fn signing_key(task: &Token) -> anyhow::Result<(String, Secret)> {
     Ok((key.clone(), secret.clone()))
 }
 
-/// What a role grants.
+/// What opens the archive, and no room.
+fn officer(identity: &str, name: &str) -> Grants {
+    Grants {
+        identity: identity.to_owned(),
+        name: name.to_owned(),
+        consilium: Consilium {
+            role: role_name(Role::Compliance).to_owned(),
+        },
+        ..Grants::default()
+    }
+}
+
+/// What a role grants in a room.
 fn grants(role: Role, room: &str, identity: &str, name: &str) -> Grants {
     let video = VideoGrant {
         room: room.to_owned(),
@@ -145,6 +170,10 @@ fn link(page: &str, token: &str) -> String {
     format!("{}/#token={token}", page.trim_end_matches('/'))
 }
 
+fn archive_link(page: &str, token: &str) -> String {
+    format!("{}/compliance/#token={token}", page.trim_end_matches('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +226,30 @@ mod tests {
         assert_eq!(grants.attributes["role"], "specialist");
         assert!(made(&["--grants", "[1]"]).is_err());
         assert!(made(&["--grants", r#"{"roomJoin": "yes"}"#]).is_err());
+    }
+
+    #[test]
+    fn an_officer_opens_the_archive_and_no_room() {
+        let all = ["consilium", "token", "--dev", "--identity", "chen"];
+        let minted = |more: &[&str]| {
+            let cli = cli::Cli::try_parse_from(all.iter().chain(more))?;
+            let cli::Task::Token(task) = cli.task else {
+                unreachable!("the arguments ask for a token")
+            };
+            let (key, secret) = signing_key(&task)?;
+            let keyring = Keyring::new([(&key, &secret)], &Limits::default());
+            anyhow::Ok(keyring.verify(&mint(&task)?)?.grants)
+        };
+        let grants = minted(&["--role", "compliance"]).expect("made");
+        assert_eq!(grants.consilium.role, "compliance");
+        assert!(grants.room_to_join(None).is_err());
+        assert!(minted(&["--role", "specialist"]).is_err());
+        assert!(minted(&[]).is_err());
+        let watching = made(&["--role", "compliance"]).expect("made");
+        assert_eq!(
+            watching.consilium.role, "",
+            "who watches a room opens no archive"
+        );
     }
 
     #[test]

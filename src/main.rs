@@ -3,13 +3,16 @@
 //! Everything that can be used on its own lives in the libraries; this package only composes them,
 //! reads configuration and talks to the operator.
 
+mod archive;
 mod cli;
 mod config;
 #[cfg(test)]
 mod example;
 mod invite;
+mod keygen;
 mod process;
 mod remote;
+mod retention;
 mod serve;
 mod telemetry;
 mod verify;
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
         Task::Serve(task) => serve::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Token(task) => invite::run(&task).map(|()| ExitCode::SUCCESS),
         Task::CheckConfig(task) => config::check(&task).map(|()| ExitCode::SUCCESS),
+        Task::Keygen(task) => keygen::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::Retention(task) => retention::run(&task).map(|()| ExitCode::SUCCESS),
         // What these find is their status; 1 is a finding, so a failure to look is 2.
         Task::Verify(task) => return or_unseen(verify::run(&task)),
         Task::Salvage(task) => verify::salvage(&task),

@@ -12,6 +12,7 @@ use signaling::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::archive::Keeping;
 use crate::cli::{self, Serve};
 use crate::config::Config;
 use crate::{invite, process, telemetry};
@@ -23,19 +24,22 @@ pub(crate) fn run(task: &Serve) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     process::prepare();
     tracing::info!("configuration\n{}", config.shown());
-    tokio::runtime::Builder::new_multi_thread()
+    let keeping = Keeping::start(&config, task.config.dev)?;
+    let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(task, &config))
+        .block_on(serve(task, &config, &keeping));
+    keeping.end();
+    served
 }
 
-async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
+async fn serve(task: &Serve, config: &Config, keeping: &Keeping) -> anyhow::Result<()> {
     let media = start_media(config)?;
     let media_addresses = addresses(&media.sfu);
     let path = config.data_dir.join("consilium.db");
     let store = Store::open(&path).with_context(|| format!("cannot use {}", path.display()))?;
-    let app = App::new(config.signaling(), media, store, None)?;
+    let app = App::new(config.signaling(), media, store, Some(keeping.desk()))?;
     let http = &config.http;
     let bound = app.bind().await.with_context(|| {
         let (ip, port) = (http.listen_ip, http.port);
@@ -46,7 +50,7 @@ async fn serve(task: &Serve, config: &Config) -> anyhow::Result<()> {
     let interrupted = Interrupted::listen()?;
     let (stop, stopped) = watch::channel(false);
     let door = tokio::spawn(bound.run(stopped));
-    announce(task, config, address, &media_addresses)?;
+    announce(task, config, keeping, address, &media_addresses)?;
 
     interrupted.wait().await;
     tracing::info!("stopping");
@@ -83,6 +87,7 @@ fn addresses(sfu: &Sfu) -> Vec<SocketAddr> {
 fn announce(
     task: &Serve,
     config: &Config,
+    keeping: &Keeping,
     http: SocketAddr,
     media: &[SocketAddr],
 ) -> anyhow::Result<()> {
@@ -95,6 +100,16 @@ fn announce(
         for (title, link) in invite::dev_links(config, &page)? {
             cli::say(&format!("  {title}:\n  {link}\n"));
         }
+        if let Some(path) = &keeping.dev_officer {
+            let release = keeping.release_key.display();
+            cli::say(&format!(
+                "Consults are recorded, sealed to these two keys; both are needed to replay one:\n\n  \
+                 Compliance officer: {}\n  Release service:    {release}\n",
+                path.display()
+            ));
+        }
+        let link = invite::dev_archive_link(config, &page)?;
+        cli::say(&format!("  Recordings:\n  {link}\n"));
     }
     match &task.ready_file {
         Some(path) => write_whole(path, &line),

@@ -9,6 +9,7 @@ cargo build --release -p consilium -p loadtest
 tests/clients/install.sh
 started=$(date +%s)
 cargo bench -p sfu
+cargo bench -p recorder --bench trust
 cargo bench -p tests --bench join
 # Beside the floor and, where it is installed, beside Janus.
 loadtest=target/release/loadtest

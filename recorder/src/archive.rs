@@ -340,7 +340,7 @@ impl Archive {
         id: RecordingId,
         actor: &Actor,
         action: &str,
-        refused: Refused,
+        refused: &Refused,
     ) -> Result<(), Refused> {
         let outcome: Result<(), Refused> = Err(refused.clone());
         match self.note(Some(id), &actor.identity, action, outcome, Told::default()) {

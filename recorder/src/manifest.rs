@@ -394,7 +394,9 @@ impl Found {
                 Some(Part::Writer(number)) => found.writers.push(number),
                 Some(
                     part @ (Part::Share | Part::ShareOf(_) | Part::BreakGlass | Part::IndexOf(_)),
-                ) => found.shares.push(part),
+                ) => {
+                    found.shares.push(part);
+                }
                 _ => {}
             }
         }

@@ -456,7 +456,7 @@ impl Tail<'_> {
             };
             match links.links.get(number as usize) {
                 Some(link) if link.number == number && link.digest == Digest::of(chunk) => {
-                    time = link.time_us
+                    time = link.time_us;
                 }
                 // The entry and its chunk contradict each other: one of them was being written.
                 Some(_) => break,
@@ -566,5 +566,224 @@ impl AgeFile {
             self.file.sync_all()
         };
         cut().map_err(|error| SalvageError::Io(self.name.clone(), error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{Sample, files_of};
+    use crate::source::Folder;
+    use crate::verify::{Against, Verdict, verify};
+
+    fn verdict(sample: &Sample) -> Verdict {
+        verify(&Folder(sample.folder.clone()), &Against::default())
+            .expect("is listed")
+            .verdict
+    }
+
+    fn killed() -> Sample {
+        let mut sample = Sample::open();
+        sample.kill();
+        sample
+    }
+
+    #[test]
+    fn a_recording_that_nobody_goes_on_with_is_closed_as_incomplete() {
+        let mut sample = killed();
+        let Outcome::Finished(manifest) = sample.salvage(Duration::ZERO) else {
+            panic!("is closed");
+        };
+        assert_eq!(manifest.state, manifest::State::Incomplete);
+        assert_eq!(manifest.reason, "the server stopped while it was recorded");
+        assert_eq!(manifest.contents.tracks.len(), 1, "from the last summary");
+        assert_eq!(verdict(&sample), Verdict::Intact);
+        assert!(matches!(sample.salvage(Duration::ZERO), Outcome::Closed));
+        assert_eq!(sample.log.size(), 1);
+    }
+
+    #[test]
+    fn within_the_grace_it_stays_open_however_often_one_looks() {
+        let mut sample = killed();
+        let mut before = None;
+        for _ in 0..3 {
+            assert!(matches!(
+                sample.salvage(Duration::from_secs(3_600)),
+                Outcome::Open(_)
+            ));
+            let files = files_of(&sample.folder);
+            assert_eq!(
+                *before.get_or_insert(files.clone()),
+                files,
+                "a second look changes nothing"
+            );
+        }
+        assert_eq!(verdict(&sample), Verdict::Open);
+        let written = fs::metadata(sample.path(Part::Segment(1)))
+            .and_then(|meta| meta.modified())
+            .expect("a time");
+        let later = written + Duration::from_secs(7_200);
+        let outcome = salvage(
+            &sample.folder,
+            &sample.key,
+            &mut sample.log,
+            later,
+            Duration::from_secs(3_600),
+        );
+        assert!(
+            matches!(outcome, Ok(Outcome::Finished(_))),
+            "the grace counts from the last write: {outcome:?}"
+        );
+    }
+
+    #[test]
+    fn a_writer_that_lives_is_left_alone() {
+        let mut sample = Sample::open();
+        let before = files_of(&sample.folder);
+        let lock = durable::hold(&sample.folder)
+            .expect("a folder")
+            .expect("is free");
+        assert!(matches!(sample.salvage(Duration::ZERO), Outcome::Alive));
+        assert_eq!(files_of(&sample.folder), before);
+        drop(lock);
+        assert!(matches!(
+            sample.salvage(Duration::ZERO),
+            Outcome::Finished(_)
+        ));
+    }
+
+    #[test]
+    fn what_never_started_is_removed() {
+        for missing in [Part::HeaderSig, Part::Header, Part::Chain(0)] {
+            let mut sample = Sample::begin();
+            sample.kill();
+            fs::remove_file(sample.path(Part::Chain(0))).expect("was there");
+            if missing != Part::Chain(0) {
+                fs::remove_file(sample.path(missing)).expect("was there");
+            }
+            assert!(
+                matches!(sample.salvage(Duration::ZERO), Outcome::Removed),
+                "{missing}"
+            );
+            assert!(!sample.folder.exists());
+        }
+    }
+
+    /// Salvage is itself killed: whatever it had written by then, the next run comes to the same.
+    #[test]
+    fn salvage_can_be_killed_at_any_byte() {
+        let mut sample = killed();
+        let before = files_of(&sample.folder);
+        assert!(matches!(sample.salvage(Duration::MAX), Outcome::Open(_)));
+        let after = files_of(&sample.folder);
+        let (chain, age) = ("seg-000001.chain", "seg-000001.age");
+        for at in (0..=after[chain].len()).rev().step_by(13) {
+            if !before[chain].starts_with(&after[chain][..at]) || at == before[chain].len() {
+                for (name, bytes) in &before {
+                    fs::write(sample.folder.join(name), bytes).expect("is put back");
+                }
+                fs::write(sample.folder.join(age), &after[age]).expect("is put back");
+                fs::write(sample.folder.join(chain), &after[chain][..at]).expect("is torn");
+                assert!(matches!(sample.salvage(Duration::MAX), Outcome::Open(_)));
+                assert_eq!(files_of(&sample.folder), after, "torn at {at}");
+            }
+        }
+    }
+
+    /// Closing is killed between its steps: each is done once.
+    #[test]
+    fn a_closing_that_was_interrupted_is_finished() {
+        let whole = Sample::complete();
+        let parts = [Part::Manifest, Part::ManifestSig, Part::ManifestProof];
+        for done in 0..3 {
+            let mut sample = Sample::complete();
+            for part in &parts[done..] {
+                fs::remove_file(sample.path(*part)).expect("was there");
+            }
+            assert!(
+                matches!(sample.salvage(Duration::ZERO), Outcome::Finished(_)),
+                "{done}"
+            );
+            assert_eq!(verdict(&sample), Verdict::Intact, "{done}");
+            // The proof alone is missing: the leaf is there already and is not written twice.
+            assert_eq!(sample.log.size(), if done == 2 { 1 } else { 2 }, "{done}");
+        }
+        assert_eq!(verdict(&whole), Verdict::Intact);
+    }
+
+    /// The next writer was certified and killed before his first segment, or while he made it.
+    #[test]
+    fn a_certificate_that_signed_nothing_makes_room_for_the_next() {
+        for has_segment in [false, true] {
+            let mut sample = killed();
+            let Outcome::Open(standing) = sample.salvage(Duration::MAX) else {
+                panic!("stays open")
+            };
+            sample.resume(&standing);
+            sample.kill();
+            fs::remove_file(sample.path(Part::Chain(2))).expect("was there");
+            if !has_segment {
+                fs::remove_file(sample.path(Part::Segment(2))).expect("was there");
+            }
+            sample.put(Part::Writer(2), b"torn");
+            let Outcome::Open(standing) = sample.salvage(Duration::MAX) else {
+                panic!("stays open")
+            };
+            assert_eq!((standing.writer, standing.segment), (1, 2));
+            sample.resume(&standing);
+            sample.seconds(1);
+            sample.close();
+            assert_eq!(verdict(&sample), Verdict::Intact);
+        }
+    }
+
+    /// The disk lost what it had confirmed: nothing is made to look whole.
+    #[test]
+    fn signed_chunks_that_the_disk_lost_stay_missing_and_are_told() {
+        let mut sample = killed();
+        let path = sample.path(Part::Segment(1));
+        let length = fs::metadata(&path).expect("is there").len();
+        let file = File::options().write(true).open(&path).expect("opens");
+        file.set_len(length - 6 * SEALED_LEN as u64)
+            .expect("is cut");
+        let Outcome::Finished(manifest) = sample.salvage(Duration::ZERO) else {
+            panic!("is closed")
+        };
+        assert!(
+            manifest
+                .reason
+                .contains("the disk lost the chunks of segment 1"),
+            "{}",
+            manifest.reason
+        );
+        assert_eq!(verdict(&sample), Verdict::Broken);
+    }
+
+    #[test]
+    fn all_recordings_of_an_archive_are_put_in_order() {
+        let mut sample = killed();
+        let recordings = sample.folder.parent().expect("lies in a folder").to_owned();
+        fs::create_dir(recordings.join("01ARZ3NDEKTSV4RRFFQ69G5FAV")).expect("a folder");
+        fs::create_dir(recordings.join("lost+found")).expect("a folder");
+        let outcomes = salvage_all(
+            &recordings,
+            &sample.key,
+            &mut sample.log,
+            SystemTime::now(),
+            Duration::MAX,
+        );
+        let mut tally = Tally::default();
+        outcomes
+            .expect("are listed")
+            .iter()
+            .for_each(|(_, outcome)| tally.count(outcome));
+        assert_eq!(
+            tally,
+            Tally {
+                removed: 1,
+                open: 1,
+                ..Tally::default()
+            }
+        );
     }
 }

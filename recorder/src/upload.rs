@@ -6,6 +6,7 @@
 //! has just been asked again and has every byte under the lock that is wanted.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,9 +165,8 @@ impl Uploader {
         for &(part, _) in &files {
             if !is_final(part, wanted.is_open, segments) {
                 is_whole &= part == Part::Summary;
-            } else if !notes.stored.contains_key(&part.to_string()) {
-                let stored = self.put(wanted, part)?;
-                notes.stored.insert(part.to_string(), stored);
+            } else if let Entry::Vacant(place) = notes.stored.entry(part.to_string()) {
+                place.insert(self.put(wanted, part)?);
                 self.notes.write(id, &notes)?;
                 turn.stored += 1;
             }

@@ -63,6 +63,9 @@ fn main() {
             receive(&mut report, pictures);
         }
     }
+    if is_wanted("tap") {
+        tap(&mut report);
+    }
     if only.is_none() {
         report.write();
     }
@@ -171,6 +174,43 @@ fn receive(report: &mut Report, pictures: usize) {
         &mut ours,
         &mut bare,
         Limit::Ratio(1.3),
+    ));
+}
+
+/// What a tap adds to a packet that comes in: pictures taken by a shard with one and by a shard without.
+/// The recorder reads every arena's worth, as it would on a thread of its own.
+fn tap(report: &mut Report) {
+    const FRAMES: usize = 50;
+    let shape = Shape::video(4);
+    let packets = FRAMES * shape.packets;
+    let [mut with, mut without] = [(), ()].map(|()| Call::new(&[], &[shape]));
+    let mut recording = with.attach_tap();
+    let mut entries = 0;
+    let mut round = |call: &mut Call| {
+        let mut us = 0.0;
+        for _ in 0..PACKETS / packets {
+            let mut turns = call.record(0, FRAMES);
+            us += timed(|| {
+                call.play(&mut turns, |_| {});
+                PACKETS
+            });
+            entries += std::iter::from_fn(|| recording.read().map(|_| ())).count();
+        }
+        us
+    };
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        on.push(round(&mut with));
+        off.push(round(&mut without));
+    }
+    // All but what is still in the arena that is being filled.
+    assert!(entries + packets * 2 > ROUNDS * PACKETS, "{entries}");
+    let (on, off) = (report::median(&mut on), report::median(&mut off));
+    report.add(Line::compared(
+        format!("a tap, beside a received packet without, {shape}"),
+        on - off,
+        off,
+        Limit::Micros(0.20),
     ));
 }
 

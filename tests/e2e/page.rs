@@ -25,6 +25,17 @@ const PROOFS: [&str; 12] = [
 #[test]
 fn two_browsers_and_an_sdk_client_meet_through_the_page() {
     let server = Server::dev(Build::Release);
+    meet(&server);
+}
+
+#[test]
+fn they_meet_just_the_same_with_each_on_another_worker() {
+    let server = Server::spread(Build::Release);
+    meet(&server);
+    server.metrics().assert_spread();
+}
+
+fn meet(server: &Server) {
     let media = tree::root().join("target/e2e/media");
     let outcome = suite::run(
         "page.config.mjs",

@@ -117,7 +117,17 @@ const LATER_ON_RTC_NODE: [&str; 2] = [
 
 #[test]
 fn the_27_tests_of_rtc_node_that_need_no_resume_pass() {
-    let server = Server::dev(Build::Release);
+    pass_rtc_node(&Server::dev(Build::Release));
+}
+
+#[test]
+fn the_27_tests_of_rtc_node_pass_with_each_on_another_worker() {
+    let server = Server::spread(Build::Release);
+    pass_rtc_node(&server);
+    server.metrics().assert_spread();
+}
+
+fn pass_rtc_node(server: &Server) {
     let url = server.websocket_url();
     let outcome = suite::run(
         "rtc-node-suite.config.mjs",

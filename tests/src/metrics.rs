@@ -48,6 +48,15 @@ impl Metrics {
         }
     }
 
+    /// That publications crossed between workers, and nothing of them got lost there.
+    pub fn assert_spread(&self) {
+        let sum = |name: &str| self.sum(&format!("consilium_media_relay_frames_{name}_total"));
+        let crossed = sum("in");
+        eprintln!("{crossed} frames crossed between workers");
+        assert!(crossed > 100.0, "everybody was on one worker: {crossed}");
+        assert_eq!(sum("dropped"), 0.0, "a lane was full");
+    }
+
     fn series<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         self.0.iter().filter_map(move |(series, value)| {
             let labels = series.strip_prefix(name)?;

@@ -81,6 +81,11 @@ impl Server {
         server
     }
 
+    /// Starts `build` so that each participant of a room is on another worker than the one before.
+    pub fn spread(build: Build) -> Self {
+        Self::with_workers(build, 3, "[rooms]\nspill_busy_share = 0.0\n")
+    }
+
     /// Starts `build` with exactly this configuration and waits until it listens.
     pub fn start(build: Build, config: &str) -> Self {
         let process = Self::spawn(build, config);

@@ -226,7 +226,8 @@ fn every_changed_byte_of_a_finished_day_is_found() {
 fn structural_edits_are_named() {
     use AuditProblem::*;
     let day = "2026-11-23.jsonl";
-    let edits: [(fn(&mut Vec<String>), Option<u64>, AuditProblem); 5] = [
+    type Edit = fn(&mut Vec<String>);
+    let edits: [(Edit, Option<u64>, AuditProblem); 5] = [
         (|lines| drop(lines.remove(1)), Some(2), Unlinked),
         (|lines| lines.swap(1, 2), Some(2), Unlinked),
         (|lines| lines.insert(2, lines[1].clone()), Some(3), Unlinked),

@@ -500,10 +500,6 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The crate's errors in ours.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "errors are mapped by value everywhere"
-)]
 fn refused(error: object_store::Error) -> S3Error {
     use object_store::Error;
     match error {
@@ -516,6 +512,10 @@ fn refused(error: object_store::Error) -> S3Error {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "errors are mapped by value everywhere"
+)]
 fn failed(error: HttpError) -> S3Error {
     S3Error::Unavailable(innermost(&error))
 }

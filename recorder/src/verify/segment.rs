@@ -113,8 +113,9 @@ impl Check<'_> {
         problem: Problem,
         file: Part,
         chunks: Range<usize>,
-        words: String,
+        mut words: String,
     ) {
+        words.insert_str(0, &format!("{file}: "));
         let (first, last) = (count(chunks.start), count(chunks.end.saturating_sub(1)));
         self.findings.push(Finding {
             weight,
@@ -124,7 +125,7 @@ impl Check<'_> {
             chunk: (!chunks.is_empty()).then_some(first),
             last_chunk: (chunks.len() > 1).then_some(last),
             entry: None,
-            words: format!("{file}: {words}"),
+            words,
         });
     }
 
@@ -400,7 +401,7 @@ impl Check<'_> {
                 words,
             );
         }
-        let unsigned = self.links.seals.last().map_or(0, |sealed| sealed.chunks)..chunks;
+        let unsigned = self.signed()..chunks;
         if !unsigned.is_empty() && self.links.ending != Ending::AfterEnd {
             let words = format!(
                 "the chunks from {} on were written, and not signed yet",
@@ -460,7 +461,14 @@ impl Check<'_> {
             Difference::Altered(range) => {
                 let range = place(range.start)..place(range.end);
                 let is_cut = range.end == is_there && self.chunks.ends_short() && range.len() == 1;
-                if is_cut {
+                if self.expected.may_be_torn && range.start >= self.signed() {
+                    // What was never signed was never promised: a crash leaves it like this.
+                    let words = format!(
+                        "what stands from chunk {} on was not signed and does not count",
+                        range.start
+                    );
+                    self.find(Weight::Note, Problem::Unsigned, file, range, words);
+                } else if is_cut {
                     let words = format!("it is cut off within chunk {}", range.start);
                     self.truncated(range, words);
                 } else {
@@ -507,9 +515,14 @@ impl Check<'_> {
         }
     }
 
+    /// Chunks before the last signature, be it good or not.
+    fn signed(&self) -> usize {
+        self.links.seals.last().map_or(0, |sealed| sealed.chunks)
+    }
+
     /// The end of the file is missing: a tear if that is how a recording may be left.
     fn truncated(&mut self, range: Range<usize>, words: String) {
-        let was_signed = range.start < self.links.seals.last().map_or(0, |sealed| sealed.chunks);
+        let was_signed = range.start < self.signed();
         let weight = match (self.expected.may_be_torn, was_signed) {
             (true, false) => Weight::Note,
             (true, true) => Weight::Tear,
@@ -573,9 +586,10 @@ impl Check<'_> {
 /// The chunks whose place in the file does not hold what it should.
 fn touched(difference: &Difference) -> Vec<Range<usize>> {
     let one = |chunk: &u32| place(*chunk)..place(*chunk) + 1;
+    let all = |range: &Range<u32>| place(range.start)..place(range.end);
     match difference {
         Difference::Altered(range) | Difference::Dropped(range) | Difference::Missing(range) => {
-            vec![place(range.start)..place(range.end)]
+            vec![all(range)]
         }
         Difference::Swapped(low, high) => vec![one(low), one(high)],
         Difference::Replaced { at, .. } => vec![one(at)],

@@ -89,6 +89,27 @@ fn an_open_recording_is_intact_so_far() {
     );
 }
 
+/// Power was lost while a chunk was being written: its entry is there and the chunk is not all there.
+#[test]
+fn an_unsigned_chunk_that_is_not_what_its_entry_says_was_never_promised() {
+    let sample = Sample::open();
+    let mut files = sample.files();
+    let signed = Links::parse(&files[CHAIN])
+        .expect("is a chain")
+        .seals
+        .last()
+        .expect("is signed")
+        .chunks;
+    let (promised, not) = (
+        chunk(&files, AGE, signed - 1).start,
+        chunk(&files, AGE, signed).start,
+    );
+    files.get_mut(AGE).expect("is there")[not + 9..].fill(0);
+    assert_eq!(check(&files, &sample.name(), None).verdict, Verdict::Open);
+    files.get_mut(AGE).expect("is there")[promised + 9] ^= 1;
+    assert_eq!(check(&files, &sample.name(), None).verdict, Verdict::Broken);
+}
+
 /// The file that a finding may name instead: a signature and its file belong together.
 fn names(finding: &Finding, file: &str) -> bool {
     finding.file == file || finding.file.split('.').next() == file.split('.').next()
@@ -236,7 +257,7 @@ fn edits_of_chunks_are_named() {
     use Problem::*;
     let sample = Sample::complete();
     let age = |chunk, problem, what, edit: Edit| {
-        expect(&sample, what, edit, AGE, Some(1), Some(chunk), problem)
+        expect(&sample, what, edit, AGE, Some(1), Some(chunk), problem);
     };
     age(3, Dropped, "drop", |files| {
         let range = chunk(files, AGE, 3);
@@ -286,7 +307,7 @@ fn edits_of_chunks_are_named() {
             .extend(std::iter::repeat_n(7, 3 * SEALED_LEN));
     });
     age(0, Truncated, "empty", |files| {
-        files.get_mut(AGE).expect("is there").clear()
+        files.get_mut(AGE).expect("is there").clear();
     });
 }
 
@@ -295,7 +316,7 @@ fn edits_of_chains_are_named() {
     use Problem::*;
     let sample = Sample::complete();
     let chain = |chunk, problem, what, edit: Edit| {
-        expect(&sample, what, edit, CHAIN, Some(1), chunk, problem)
+        expect(&sample, what, edit, CHAIN, Some(1), chunk, problem);
     };
     chain(Some(0), Altered, "drop the first entry", |files| {
         files
@@ -429,14 +450,14 @@ fn edits_of_certificates_are_named() {
     use Problem::*;
     let sample = Sample::resumed();
     let writer = |file: &str, problem, what, edit: Edit| {
-        expect(&sample, what, edit, file, None, None, problem)
+        expect(&sample, what, edit, file, None, None, problem);
     };
     writer("writer-000000.json", Dropped, "drop the first", |files| {
         files.remove("writer-000000.json");
         files.remove("writer-000000.sig");
     });
     writer("writer-000001.sig", Missing, "drop a signature", |files| {
-        drop(files.remove("writer-000001.sig"))
+        drop(files.remove("writer-000001.sig"));
     });
     writer("manifest.json", Contradiction, "drop the last", |files| {
         files.remove("writer-000001.json");
@@ -822,4 +843,70 @@ fn the_report_is_readable_by_programs_and_people() {
         words.ends_with("BROKEN: this is not what was recorded, or not all of it"),
         "{words}"
     );
+}
+
+/// The second verifier knows the format's page and nothing of us. It must come to the same answer
+/// about whole, torn and broken recordings.
+#[test]
+fn a_verifier_written_from_the_page_alone_agrees() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/verify.py");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dice = Dice(0xa9ee);
+    for (number, sample) in [Sample::complete(), Sample::resumed(), Sample::open()]
+        .iter()
+        .enumerate()
+    {
+        let files = sample.files();
+        let names: Vec<&String> = files
+            .keys()
+            .filter(|name| *name != "summary.json")
+            .collect();
+        let is_open = number == 2;
+        for turn in 0..17 {
+            let mut changed = files.clone();
+            let name = names[dice.below(names.len())];
+            let bytes = changed.get_mut(name).expect("is there");
+            let at = dice.below(bytes.len());
+            match turn {
+                0 => {}
+                _ if is_open && turn < 9 => {
+                    let last = if turn % 2 == 0 { AGE } else { CHAIN };
+                    let bytes = changed.get_mut(last).expect("is there");
+                    bytes.truncate(HEAD_LEN + dice.below(bytes.len() - HEAD_LEN));
+                }
+                // The shares of an open recording are not named by anything yet.
+                _ if is_open && (name == "share-c.age" || name == "index.age") => {}
+                1 | 2 => drop(changed.remove(name)),
+                3 => drop(changed.insert("notes.txt".into(), Vec::new())),
+                _ => bytes[at] ^= 1 + dice.below(255) as u8,
+            }
+            let place = folder
+                .path()
+                .join(format!("{number}-{turn}"))
+                .join(sample.name());
+            std::fs::create_dir_all(&place).expect("a folder");
+            for (name, bytes) in &changed {
+                std::fs::write(place.join(name), bytes).expect("is written");
+            }
+            let key = sample.key.public();
+            let ours = check(&changed, &sample.name(), Some(key));
+            let theirs = std::process::Command::new("python3")
+                .arg(script)
+                .arg(&place)
+                .arg(key.to_string())
+                .output();
+            let theirs = theirs.expect("python3 is there");
+            let words = String::from_utf8_lossy(&theirs.stdout);
+            assert!(
+                theirs.stderr.is_empty(),
+                "{}",
+                String::from_utf8_lossy(&theirs.stderr)
+            );
+            let agrees = theirs.status.success() == (ours.verdict != Verdict::Broken);
+            assert!(
+                agrees,
+                "{number}, turn {turn}, {name} at {at}: theirs: {words}ours: {ours}"
+            );
+        }
+    }
 }

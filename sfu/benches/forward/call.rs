@@ -4,7 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sfu::config::Limits;
+use sfu::shard::command::Command;
 use sfu::shard::{Batch, Output};
+use sfu::tap::{PICTURE_MAX, TapMemory, TapReader, tap};
 
 use crate::sim::Sim;
 use crate::sim::link::Link;
@@ -102,6 +105,23 @@ impl Call {
             });
         }
         call
+    }
+
+    /// Records what the publisher sends from now on.
+    pub(crate) fn attach_tap(&mut self) -> TapReader {
+        let memory = TapMemory::new(&Limits::default());
+        let (tap, reader) = tap(self.sim.now, &memory.recording()).expect("memory");
+        let transport = self.sim.clients[0].peer.id();
+        let is_open = true;
+        self.sim
+            .command(0, Command::SetTapGate { transport, is_open });
+        let attach = Command::AttachTap {
+            tap: Box::new(tap),
+            picture_max: PICTURE_MAX,
+        };
+        self.sim.command(0, attach);
+        self.sim.run(Duration::from_millis(300));
+        reader
     }
 
     /// So many pictures of one track.

@@ -58,7 +58,11 @@ impl Watch {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "real time passes here")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real time and a real socket are needed here"
+)]
 mod tests {
     use std::time::Duration;
 

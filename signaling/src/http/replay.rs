@@ -254,7 +254,7 @@ fn own(
     if found.owner == owner_tag(&actor.owner) {
         return Ok(found);
     }
-    archive.note_refusal(id, actor, action, Refused::OtherOwner)?;
+    archive.note_refusal(id, actor, action, &Refused::OtherOwner)?;
     Err(Refused::OtherOwner)
 }
 
@@ -388,11 +388,9 @@ async fn file(
     let looked_up = name.clone();
     let bytes = officer
         .ask(move |archive, _| {
-            let files = archive.files(id)?.into_iter();
-            let found = files
-                .filter(|one| one.name == looked_up)
-                .map(|one| one.bytes);
-            found.last().ok_or(ReadError::NotFound)
+            let mut files = archive.files(id)?.into_iter();
+            let found = files.find(|one| one.name == looked_up);
+            found.map(|one| one.bytes).ok_or(ReadError::NotFound)
         })
         .await?;
     let asked = asked_range(headers.get(header::RANGE), bytes)?;
@@ -436,7 +434,7 @@ async fn serve_segment(
         _ => {
             officer
                 .ask(move |archive, actor| {
-                    archive.note_refusal(id, actor, "serve", Refused::NoReplay)?;
+                    archive.note_refusal(id, actor, "serve", &Refused::NoReplay)?;
                     Err(Refused::NoReplay)
                 })
                 .await

@@ -481,7 +481,7 @@ fn an_interruption_is_told_and_so_is_its_end() {
     assert_eq!(scene.shown(&wang), Some("interrupted"));
     assert!(!scene.room.info().active_recording);
     let updated = ("egress_updated".to_owned(), EgressStatus::EgressActive);
-    assert_eq!(scene.egress_events(), [updated.clone()]);
+    assert_eq!(scene.egress_events(), std::slice::from_ref(&updated));
     scene.report(Report::Interrupted("still".into()));
     assert_eq!(scene.egress_events(), []);
     // A worker that drops packets is another trouble, and both must be over.
