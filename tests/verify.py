@@ -55,7 +55,7 @@ def logged(proof):  # section 11: C2SP tlog-proof, RFC 9162 section 2.1.3.2
 def closed():  # section 10
     m, digest = sig("manifest", "manifest.json"), lambda name: sha(read(name)).hex()
     must([tuple(s[k] for k in ("segment", "bytes", "chunks", "t0_us", "chain", "sealed")) for s in m["segments"]] == segments, "manifest.json: segments")
-    must(m["header"] == digest("header.json") and m["index"] == digest("index.age") and m["shares"] == {n: digest(n) for n in names if n.startswith(("share-c", "break-glass"))}, "manifest.json: header, index or shares")
+    must(m["header"] == digest("header.json") and m["index"] == digest("index.age") and m["shares"] == {n: digest(n) for n in names if n.startswith(("share-c", "break-glass", "index-"))}, "manifest.json: header, index or shares")
     must([(w["writer"], w["sha256"]) for w in m["writers"]] == [(w["writer"], digest(f"writer-{w['writer']:06}.json")) for w in writers], "manifest.json: writers")
     known = {"header.json", "header.sig", "index.age", "manifest.json", "manifest.sig", "manifest.proof", *m["shares"]}
     wrong.extend(f"{n}: unexpected" for n in names if n not in known and not re.fullmatch(r"(seg-\d{6}\.(age|chain)|writer-\d{6}\.(json|sig))", n))
@@ -70,6 +70,6 @@ try:
     prev, count = sha(read("header.json")), len({n[:10] for n in names if re.fullmatch(r"seg-\d{6}\.(age|chain)", n)})
     for n in range(count): prev = segment(n, not is_closed and n == count - 1, prev) or b""
     if is_closed: closed()
-    elif wrong_names := [n for n in names if not re.fullmatch(r"(header|writer-\d{6}|summary)\.(json|sig)|seg-\d{6}\.(age|chain)|(share-c.*|index|break-glass)\.age|.*\.unfinished", n)]: wrong += wrong_names
+    elif wrong_names := [n for n in names if not re.fullmatch(r"(header|writer-\d{6}|summary)\.(json|sig)|seg-\d{6}\.(age|chain)|(share-c.*|index.*|break-glass)\.age|.*\.unfinished", n)]: wrong += wrong_names
 except Exception as error: wrong.append(f"cannot be understood: {error!r}")
 print("\n".join(wrong) or f"intact: {len(segments)} segments"); sys.exit(bool(wrong))

@@ -21,7 +21,9 @@ use crate::journal::chain::{Chain, Entry, Head, Seal};
 use crate::keys::officer;
 use crate::manifest;
 use crate::sign::NodeKey;
+use crate::source::Folder;
 use crate::tlog::Log;
+use crate::verify::{Against, Verdict, verify};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -346,5 +348,33 @@ fn the_vectors_are_what_this_program_writes() {
             "{} differs: see CONSILIUM_UPDATE",
             name.display()
         );
+    }
+}
+
+#[test]
+fn both_verifiers_find_the_vectors_as_they_were_made() {
+    let text = fs::read(committed().join("vectors.json")).expect("is there");
+    let vectors: serde_json::Value = serde_json::from_slice(&text).expect("is JSON");
+    let node = vectors["node"].as_str().expect("is text");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/verify.py");
+    for vector in vectors["recordings"].as_array().expect("is a list") {
+        let name = vector["recording"].as_str().expect("is text");
+        let folder = committed().join("recordings").join(name);
+        let against = Against {
+            name: Some(name),
+            node_key: Some(node.parse().expect("is a key")),
+            ..Against::default()
+        };
+        let ours = verify(&Folder(folder.clone()), &against).expect("is listed");
+        let expected = match vector["state"].as_str() {
+            Some("closed") => Verdict::Intact,
+            _ => Verdict::Torn,
+        };
+        assert_eq!(ours.verdict, expected, "{}: {ours}", vector["name"]);
+        let theirs = std::process::Command::new("python3")
+            .args([script, folder.to_str().expect("is UTF-8"), node])
+            .output()
+            .expect("python3 is there");
+        assert!(theirs.status.success(), "{}: {theirs:?}", vector["name"]);
     }
 }
