@@ -78,7 +78,7 @@ async fn code(response: Response) -> (u16, String) {
 }
 
 fn token(room: &str, may_record: Option<bool>) -> String {
-    mint(Grants {
+    mint(&Grants {
         video: VideoGrant {
             room: room.into(),
             room_record: may_record,
@@ -88,11 +88,11 @@ fn token(room: &str, may_record: Option<bool>) -> String {
     })
 }
 
-fn mint(grants: Grants) -> String {
+fn mint(grants: &Grants) -> String {
     let config = SignalingConfig::dev();
     let keyring = Keyring::new(&config.keys, &config.limits);
     keyring
-        .mint(DEV_KEY, &grants, Duration::from_secs(60))
+        .mint(DEV_KEY, grants, Duration::from_secs(60))
         .expect("the development key")
 }
 
@@ -246,7 +246,7 @@ async fn what_does_not_parse_or_is_too_large_is_refused() {
 async fn the_archive_opens_for_its_role_only() {
     let server = Server::start().await;
     let officer = |role: &str| {
-        mint(Grants {
+        mint(&Grants {
             identity: "chen".into(),
             consilium: Consilium { role: role.into() },
             video: VideoGrant {

@@ -78,7 +78,7 @@ fn last_unit(picture: &[u8]) -> Option<usize> {
     last
 }
 
-/// The units of a picture as [`append`] laid them down.
+/// The units of a picture as they were laid down.
 pub fn units(picture: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = picture;
     std::iter::from_fn(move || {

@@ -503,7 +503,7 @@ pub(super) fn check_chains(folder: &Path) {
                     value.push_digest(time_us, digest);
                 }
                 Link::Flushed(signature) => {
-                    assert!(value.verifies(Seal::Flushed, &key, &signature))
+                    assert!(value.verifies(Seal::Flushed, &key, &signature));
                 }
                 Link::Closed(signature) => assert!(value.verifies(Seal::Closed, &key, &signature)),
                 Link::Salvaged { node, signature } => {

@@ -924,7 +924,7 @@ fn without_an_officer_nothing_is_recorded_and_nothing_is_left() {
         &mut |_| Ok(()),
         Box::new(|_| Ok(())),
     );
-    let error = begun.err().expect("nobody could ever open it");
+    let error = begun.expect_err("nobody could ever open it");
     assert!(matches!(error, StartError::Key(KeyError::NoOfficer)));
     assert!(names(temporary.path()).is_empty());
 }
