@@ -194,6 +194,26 @@ fn a_worker_that_stalls_for_two_seconds_harms_no_other() {
     assert_eq!(sim.stats(1).transports, 2, "nobody was let go");
 }
 
+#[test]
+fn a_standstill_longer_than_consent_costs_nobody_his_seat() {
+    let mut sim = Sim::new(5, 1);
+    let people = pair(&mut sim, 0);
+    sim.connect();
+    sim.run(seconds(3));
+    let consent = Limits::default().consent_timeout;
+    sim.stall(0, consent + seconds(20));
+    let awake = sim.now;
+    sim.run(consent + seconds(5));
+    let stats = sim.stats(0);
+    assert_eq!((stats.transports, stats.transports_lost), (2, 0));
+    for person in people {
+        for sink in &sim.clients[person].sinks {
+            let freeze = sink.longest_freeze(awake + seconds(2), sim.now);
+            assert!(freeze < Duration::from_millis(150), "{freeze:?}");
+        }
+    }
+}
+
 /// Three who show and say everything to each other, on so many shards, and how many bytes of padding
 /// were sent.
 fn received(shards: usize, padding_bytes_max: usize, wire: Option<Segmentation>) -> (Sim, u64) {

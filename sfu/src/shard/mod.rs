@@ -61,6 +61,10 @@ const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// again in the same instant.
 const TIMER_MIN: Duration = Duration::from_millis(1);
 
+/// A shard that has not been called for so long has stood still itself: the machine was asleep, or
+/// somebody else had the core. It is called every [`STATS_INTERVAL`] at least.
+const STANDSTILL_MIN: Duration = Duration::from_secs(3);
+
 /// How far the busy share must sink below `Limits::sound_hold_busy_permille` before sounds cease to
 /// wait.
 const HOLD_SLACK_PERMILLE: u32 = 100;
@@ -75,6 +79,8 @@ pub struct Shard {
     random: StdRng,
     started: Instant,
     ntp_at_start: NtpTime,
+    /// When it was last asked to do what is due; at least every [`STATS_INTERVAL`].
+    looked_at: Instant,
     outgoing: OutgoingBatch,
     /// Where a packet is opened. If it is kept this slab is, and another takes its place.
     opened: SlabBuffer,
@@ -131,6 +137,7 @@ impl Shard {
             random: StdRng::from_seed(seed),
             started: now,
             ntp_at_start: ntp_at_now,
+            looked_at: now,
             outgoing: OutgoingBatch::default(),
             opened: new_buffer(),
             compound: Vec::new(),
@@ -160,6 +167,10 @@ impl Shard {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.reclaim();
+        let since = std::mem::replace(&mut self.looked_at, now);
+        if now.saturating_duration_since(since) > STANDSTILL_MIN {
+            self.excuse_silence(now);
+        }
         while let Some(key) = self.timers.pop_due(now) {
             match key {
                 TimerKey::Peer(place) => {
@@ -187,6 +198,13 @@ impl Shard {
                     self.timers.set(key, Some(now + STATS_INTERVAL));
                 }
             }
+        }
+    }
+
+    /// After a standstill: whoever seems silent may have been talking to nobody.
+    fn excuse_silence(&mut self, now: Instant) {
+        for &place in self.transports.values() {
+            self.router.peers[place].transport.excuse_silence(now);
         }
     }
 

@@ -41,6 +41,10 @@ const SOURCES_MAX: usize = 16;
 /// How long an address has time to answer before it is asked again.
 const MOVE_RETRY: Duration = Duration::from_millis(500);
 
+/// After a standstill of ours a peer has so long for its next check. Browsers send one every 2 to 3
+/// seconds; RFC 7675 section 5.1 wants one every 5 s.
+const CONSENT_GRACE: Duration = Duration::from_secs(6);
+
 /// An address that has proven to know our password.
 struct Source {
     address: SocketAddr,
@@ -238,6 +242,16 @@ impl IceLite {
             .is_none_or(|selected| self.is_validated(selected))
     }
 
+    /// Gives every source the time for another check: it was we who did not listen.
+    pub(super) fn excuse_silence(&mut self, now: Instant) {
+        for source in &mut self.sources {
+            // The same as `now + grace - timeout`, which no clock has to reach back for.
+            let lapses = source.checked_at + self.consent_timeout;
+            let missing = (now + CONSENT_GRACE).saturating_duration_since(lapses);
+            source.checked_at += missing;
+        }
+    }
+
     /// When the first source lapses.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let oldest = self.sources.iter().map(|source| source.checked_at).min()?;
@@ -398,6 +412,31 @@ mod tests {
         assert!(ice.handle_timeout(now + limits.consent_timeout));
         assert!(!ice.handle_timeout(later + limits.consent_timeout));
         assert!(!ice.is_validated(address(A)));
+    }
+
+    #[test]
+    fn after_a_standstill_of_ours_consent_lapses_a_little_later() {
+        let mut ice = agent();
+        let now = start();
+        let limits = Limits::default();
+        let check = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &check).expect("a good check");
+        let woken = now + limits.consent_timeout + Duration::from_secs(40);
+        ice.excuse_silence(woken);
+        assert!(ice.handle_timeout(woken));
+        assert_eq!(ice.next_timeout(), Some(woken + CONSENT_GRACE));
+        assert!(!ice.handle_timeout(woken + CONSENT_GRACE));
+    }
+
+    #[test]
+    fn an_excuse_takes_no_time_from_anybody() {
+        let mut ice = agent();
+        let now = start();
+        let limits = Limits::default();
+        let check = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &check).expect("a good check");
+        ice.excuse_silence(now + Duration::from_secs(3));
+        assert_eq!(ice.next_timeout(), Some(now + limits.consent_timeout));
     }
 
     #[test]

@@ -283,6 +283,11 @@ impl Transport {
         }
     }
 
+    /// The worker itself has stood still until `now`: the peer's silence says nothing about it.
+    pub fn excuse_silence(&mut self, now: Instant) {
+        self.ice.excuse_silence(now);
+    }
+
     /// When [`Transport::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
         if self.is_closed {
