@@ -7,5 +7,6 @@ mod binary;
 mod firefox;
 mod hostile;
 mod page;
+mod recording;
 mod refusals;
 mod suites;

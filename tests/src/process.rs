@@ -149,6 +149,13 @@ impl Process {
         self.signal("TERM");
     }
 
+    /// Kills the child and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        // It cannot refuse.
+        let _ = self.child.wait();
+    }
+
     fn signal(&self, signal: &str) {
         // A group that has ended in the meantime is what we want anyway.
         let _ = Command::new("kill")

@@ -181,6 +181,11 @@ impl Server {
             .sum()
     }
 
+    /// Kills it, as a crash would.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
     /// Asks it to stop, as an operator would, and returns what it said until it was gone.
     pub fn stop(mut self) -> String {
         self.process.terminate();
