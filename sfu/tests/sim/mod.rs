@@ -433,6 +433,8 @@ impl Sim {
         self.stalled = Some(shard);
         self.run(span);
         self.stalled = None;
+        // It may wake in the middle of a turn: what is due comes before what waits.
+        self.shards[shard].handle_timeout(self.now);
         for delivery in std::mem::take(&mut self.waiting) {
             self.send(Duration::ZERO, delivery);
         }
