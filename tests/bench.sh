@@ -5,12 +5,15 @@
 set -eu
 cd "$(dirname "$0")/.."
 deploy/build-web.sh
-cargo build --release -p consilium -p loadtest
+# The whole workspace, so that the features of dependencies agree and nothing is built twice.
+cargo build --release --workspace
+benches="--workspace --bench forward --bench relay --bench srtp --bench trust --bench join"
+# shellcheck disable=SC2086 # several words are meant
+cargo bench $benches --no-run
 tests/clients/install.sh
 started=$(date +%s)
-cargo bench -p sfu
-cargo bench -p recorder --bench trust
-cargo bench -p tests --bench join
+# shellcheck disable=SC2086 # several words are meant
+cargo bench $benches
 # Beside the floor and, where it is installed, beside Janus.
 loadtest=target/release/loadtest
 rm -f target/bench/ends.json
