@@ -56,8 +56,8 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RecordingConfig {
     /// Whether rooms are recorded that nobody said otherwise of: "must" from the first publisher to
-    /// the end of the room, "with-consent" when asked for, "never". `--dev` says "must". In all of
-    /// them nobody is recorded who has not agreed.
+    /// the end of the room, "with-consent" when asked for, "never". Where nothing is said `--dev`
+    /// takes "must". In all of them nobody is recorded who has not agreed.
     pub(crate) policy: Policy,
     /// Where keys are and who the officers are.
     pub(crate) keys: KeysConfig,
@@ -125,6 +125,9 @@ impl Config {
             None => Table::new(),
         };
         overlay(&mut table, std::env::vars_os())?;
+        if args.dev {
+            record_unless_said_otherwise(&mut table);
+        }
         let mut config = Self::from_table(table)?;
         config.apply(args);
         config.check()?;
@@ -140,7 +143,6 @@ impl Config {
     fn apply(&mut self, args: &ConfigArgs) {
         if args.dev {
             self.keys.extend(SignalingConfig::dev().keys);
-            self.recording.policy = SignalingConfig::dev().recording;
         }
         set(&mut self.http.listen_ip, args.http_ip);
         set(&mut self.http.port, args.http_port);
@@ -241,6 +243,16 @@ fn read(path: &PathBuf) -> anyhow::Result<Table> {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     text.parse()
         .with_context(|| format!("{} is not TOML", path.display()))
+}
+
+/// On a developer's machine rooms are recorded, so that the whole product is seen; but his own word
+/// counts.
+fn record_unless_said_otherwise(table: &mut Table) {
+    let recording = table.entry("recording");
+    if let Value::Table(recording) = recording.or_insert_with(|| Table::new().into()) {
+        let policy = recording.entry("policy");
+        policy.or_insert_with(|| "must".into());
+    }
 }
 
 /// Lays environment variables over a table. Only names with a section or a key of the top level
@@ -411,6 +423,18 @@ mod tests {
         );
         config.media.advertised_ips = vec![IpAddr::from([192, 0, 2, 1])];
         assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn development_records_unless_the_operator_says_otherwise() {
+        let policy = |text: &str| {
+            let mut table: Table = text.parse().expect("TOML");
+            record_unless_said_otherwise(&mut table);
+            Config::from_table(table).expect("fits").recording.policy
+        };
+        assert_eq!(policy(""), SignalingConfig::dev().recording);
+        assert_eq!(policy("[recording.limits]"), Policy::Must);
+        assert_eq!(policy("[recording]\npolicy = 'never'"), Policy::Never);
     }
 
     #[test]

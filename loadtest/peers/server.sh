@@ -11,6 +11,8 @@ shift
 port=${HTTP_PORT:-17880}
 folder=$(mktemp -d)
 trap 'kill "$SERVER_PID" 2> /dev/null; wait "$SERVER_PID" 2> /dev/null; rm -rf "$folder"' EXIT
+# What is measured is the media plane; what recording adds is measured beside it, by its own tool.
+export CONSILIUM_RECORDING__POLICY="${CONSILIUM_RECORDING__POLICY:-never}"
 # A room of 600 from one address is a lecture in one building, or this.
 export CONSILIUM_LIMITS__PARTICIPANTS_PER_ROOM_MAX=1000
 export CONSILIUM_LIMITS__CONNECTIONS_PER_ADDRESS_MAX=5000
