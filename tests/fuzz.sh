@@ -7,5 +7,5 @@ end=$(($(date +%s) + ${1:-10} * 60))
 while [ "$(date +%s)" -lt "$end" ]; do
     seed=$(date +%s%N)
     echo "FUZZ_SEED=$seed"
-    FUZZ_SEED=$seed cargo test --quiet --release -p sfu -p signaling --test fuzz
+    FUZZ_SEED=$seed cargo test --quiet --release -p sfu -p recorder -p signaling --test fuzz
 done

@@ -1,19 +1,39 @@
 //! Every parser of the archive that reads bytes which somebody may have changed: bytes in, no panic.
 //!
-//! Ordinary test runs feed them seeds and mutations of real files; `make fuzz` feeds more. Where a
-//! parser can also write, what it read is written and read again.
+//! `recorder/tests/fuzz.rs` feeds them mutations of real files, and many more under `make fuzz`. Where
+//! a parser can also write, what it read is written and read again. What a recording is made of is in
+//! [`crate::journal::fuzz`].
 
 use crate::audit::Line;
+use crate::depacketize::{Depacketizer, Format};
+use crate::journal::fuzz::Target as AnyBytes;
 use crate::manifest::Manifest;
+use crate::notes::Notes;
 use crate::sign::PublicKey;
+use crate::store::s3;
 use crate::tlog::tile::{self, Tile};
 use crate::tlog::{Checkpoint, Entry, Proof};
 use crate::verify::links::Links;
 
+/// A function that takes any bytes.
+pub type Target = AnyBytes;
+
+/// Every function of this module, by its name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("manifest", manifest),
+    ("note", note),
+    ("proof", proof),
+    ("audit_line", audit_line),
+    ("chain", chain),
+    ("log", log),
+    ("stored", stored),
+    ("depacketizer", depacketizer),
+];
+
 /// `manifest.json`.
 pub fn manifest(bytes: &[u8]) {
     if let Ok(manifest) = Manifest::parse(bytes) {
-        let _ = manifest.contradictions();
+        let _whatever_it_says = manifest.contradictions();
         let again = Manifest::parse(&manifest.to_bytes()).expect("what was written is read");
         assert_eq!(again, manifest, "and is the same");
     }
@@ -47,7 +67,7 @@ pub fn proof(bytes: &[u8]) {
 
 /// A line of the audit.
 pub fn audit_line(bytes: &[u8]) {
-    let _ = Line::parse(bytes);
+    let _refused_or_not = Line::parse(bytes);
 }
 
 /// `seg-NNNNNN.chain`.
@@ -65,8 +85,8 @@ pub fn chain(bytes: &[u8]) {
 
 /// An entry of the log, a bundle of them, a tile, a tile's path.
 pub fn log(bytes: &[u8]) {
-    let _ = Entry::parse(bytes);
-    let _ = tile::hashes(bytes);
+    let _none_of_ours = Entry::parse(bytes);
+    let _none_if_odd = tile::hashes(bytes);
     if let Some(entries) = tile::entries(bytes) {
         let mut bundle = Vec::new();
         entries
@@ -81,61 +101,43 @@ pub fn log(bytes: &[u8]) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample::Sample;
-
-    /// Real files, with bytes changed, cut out, doubled and cut off.
-    fn feed(target: fn(&[u8]), seeds: &[Vec<u8>]) {
-        let mut state = 0x0dd5_eed5_u64;
-        let mut below = |bound: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state % bound.max(1) as u64) as usize
-        };
-        for seed in seeds {
-            target(seed);
-            for _ in 0..1_500 {
-                let mut bytes = seed.clone();
-                for _ in 0..=below(4) {
-                    let at = below(bytes.len());
-                    match below(4) {
-                        0 if !bytes.is_empty() => bytes[at] ^= 1 << below(8),
-                        1 => bytes.truncate(at),
-                        2 => {
-                            let end = at + below(bytes.len() - at + 1);
-                            drop(bytes.drain(at..end));
-                        }
-                        _ => {
-                            let piece = bytes[at..at + below(64).min(bytes.len() - at)].to_vec();
-                            bytes.splice(at..at, piece);
-                        }
-                    }
-                }
-                target(&bytes);
-            }
-        }
+/// What an object store answers, and what is remembered of it.
+pub fn stored(bytes: &[u8]) {
+    s3::fuzz(&String::from_utf8_lossy(bytes));
+    if let Ok(notes) = serde_json::from_slice::<Notes>(bytes) {
+        let again = serde_json::to_vec(&notes).expect("plain values can be written");
+        let again: Notes = serde_json::from_slice(&again).expect("what was written is read");
+        assert_eq!(again.stored.len(), notes.stored.len());
     }
+}
 
-    #[test]
-    fn no_bytes_make_a_parser_panic() {
-        let sample = Sample::complete();
-        let files = sample.files();
-        let file = |name: &str| vec![files[name].clone(), Vec::new()];
-        feed(manifest, &file("manifest.json"));
-        feed(note, &[sample.log.note().as_bytes().to_vec(), Vec::new()]);
-        feed(proof, &file("manifest.proof"));
-        feed(chain, &file("seg-000001.chain"));
-        let tiles = ["tile/entries/000.p/1", "tile/0/000.p/1"];
-        let mut seeds: Vec<Vec<u8>> = tiles
-            .map(|path| sample.log.file(path).expect("is there"))
-            .into();
-        seeds.push(b"tile/0/x001/000.p/12".to_vec());
-        seeds.push(sample.log.reader().entry(0).expect("is there"));
-        feed(log, &seeds);
-        let line = br#"{"seq":0,"at":"2026-11-22T00:30:00.000Z","actor":"a","action":"b","recording":null,"outcome":"done","reason":null,"detail":{"x":[1]},"prev":"0000000000000000000000000000000000000000000000000000000000000000"}"#;
-        feed(audit_line, &[line.to_vec()]);
+/// Packets of a participant, each behind a byte of length, in the format that the first byte says.
+pub fn depacketizer(bytes: &[u8]) {
+    let Some((&format, mut rest)) = bytes.split_first() else {
+        return;
+    };
+    let format = match format % 4 {
+        0 => Format::Opus { red: None },
+        1 => Format::Opus { red: Some(63) },
+        2 => Format::Vp8,
+        _ => Format::H264,
+    };
+    let mut depacketizer = Depacketizer::new(format);
+    let mut frames = 0;
+    let mut arrival_us = 0;
+    while let Some((&len, more)) = rest.split_first() {
+        let (packet, more) = more.split_at(more.len().min(len.into()));
+        depacketizer.push(packet, arrival_us);
+        frames += frames_of(&mut depacketizer);
+        arrival_us += 20_000;
+        rest = more;
     }
+    depacketizer.finish();
+    frames += frames_of(&mut depacketizer);
+    // Aggregated and redundant packets hold several, of two bytes each at least.
+    assert!(frames <= bytes.len(), "no frame out of nothing");
+}
+
+fn frames_of(depacketizer: &mut Depacketizer) -> usize {
+    std::iter::from_fn(|| depacketizer.pop()).count()
 }

@@ -1,7 +1,7 @@
 //! The parsers of what a recording is made of, for any bytes: no panic, and whatever must hold of
 //! everything that was accepted.
 //!
-//! Ordinary test runs feed them mutations of real files; `make fuzz` feeds more.
+//! `recorder/tests/fuzz.rs` feeds them mutations of real files, and many more under `make fuzz`.
 
 use std::io::Cursor;
 
@@ -149,76 +149,4 @@ pub fn texts(bytes: &[u8]) {
     }
     let _none_of_ours = Identity::from_text(text);
     let _likewise = crate::keys::officer::read_plain_file(bytes);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::record::{Flags, Kind};
-    use crate::keys::system_random;
-
-    fn seeds() -> Vec<Vec<u8>> {
-        let mut records = Vec::new();
-        for (kind, body) in [
-            (Kind::SegmentHead, &br#"{"segment":0,"t0_us":0,"wall":"2026-11-22T02:00:00Z","ntp_synchronised":true,"tracks":[],"participants":[]}"#[..]),
-            (Kind::Rtp, b"\x80\x60\x00\x01packet"),
-            (Kind::SenderReport, &[7; 12]),
-            (Kind::Padding, &[0; 40]),
-        ] {
-            Record { kind, flags: Flags(1), track: 1, time_us: 5, body }.encode(&mut records);
-        }
-        let sealed = age::seal(&records, &[identity().recipient()], &mut system_random);
-        let value = Secret::filled(|bytes| bytes.fill(3));
-        let half = Half::Compliance;
-        let share = Share {
-            recording: recording(),
-            half,
-            index: 1,
-            threshold: 2,
-            value,
-        };
-        vec![
-            records,
-            sealed.expect("to a point"),
-            br#"{"type":"participant_joined","at":"2026-11-22T02:00:00Z","participant":1,"sid":"PA_a","identity":"a","name":"A"}"#.to_vec(),
-            br#"{"from_us":1,"until_us":2,"reason":"disk","packets":{"1":3}}"#.to_vec(),
-            share.to_json().to_vec(),
-            recording().to_string().into_bytes(),
-            b"seg-000001.age".to_vec(),
-            b"2026-11-22T02:00:00.123Z".to_vec(),
-            identity().recipient().to_string().into_bytes(),
-            crate::sample::Sample::complete().files()["header.json"].clone(),
-        ]
-    }
-
-    #[test]
-    fn no_bytes_make_a_parser_panic() {
-        let mut state = 0x0dd5_eed5_u64;
-        let mut below = |bound: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state % bound.max(1) as u64) as usize
-        };
-        for seed in seeds() {
-            for (_, target) in TARGETS {
-                target(&seed);
-            }
-            for _ in 0..1000 {
-                let mut bytes = seed.clone();
-                for _ in 0..=below(4) {
-                    let at = below(bytes.len());
-                    match below(4) {
-                        0 if !bytes.is_empty() => bytes[at] ^= 1 << below(8),
-                        1 => bytes.truncate(at),
-                        2 if !bytes.is_empty() => drop(bytes.remove(at)),
-                        _ => bytes.insert(at, below(256) as u8),
-                    }
-                }
-                for (_, target) in TARGETS {
-                    target(&bytes);
-                }
-            }
-        }
-    }
 }
