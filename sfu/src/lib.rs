@@ -19,7 +19,7 @@ pub mod handle;
 pub mod id;
 pub mod media;
 pub mod net;
-mod pages;
+pub mod pages;
 pub mod publication;
 pub mod relay;
 pub mod room;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// Zeroed pages of one owner.
 #[derive(Debug)]
-pub(crate) struct Pages {
+pub struct Pages {
     start: NonNull<u8>,
     len: usize,
 }
@@ -32,7 +32,11 @@ unsafe impl Sync for Pages {}
 
 impl Pages {
     /// Room for `len` bytes, at least one. `None`: the system has no memory left.
-    pub(crate) fn new(len: usize) -> Option<Self> {
+    ///
+    /// # Panics
+    ///
+    /// If `len` is zero.
+    pub fn new(len: usize) -> Option<Self> {
         assert!(len > 0, "an empty mapping is none");
         // SAFETY: a fresh private mapping wherever the system likes touches nothing that exists.
         let start = unsafe {

@@ -36,13 +36,23 @@ impl Stream {
 
     /// Seals what is in `chunk` and appends the tag.
     pub fn seal(&self, number: u32, is_last: bool, chunk: &mut Vec<u8>) {
+        let tag = self.seal_in_place(number, is_last, chunk);
+        chunk.extend_from_slice(&tag);
+    }
+
+    /// Seals what is in `chunk` where it lies; the tag belongs behind it.
+    pub fn seal_in_place(&self, number: u32, is_last: bool, chunk: &mut [u8]) -> [u8; TAG_LEN] {
         debug_assert!(
             chunk.len() == CHUNK_LEN || is_last,
             "only the last chunk is shorter"
         );
-        self.cipher()
-            .seal_in_place_append_tag(nonce(number, is_last), Aad::empty(), chunk)
+        let tag = self
+            .cipher()
+            .seal_in_place_separate_tag(nonce(number, is_last), Aad::empty(), chunk)
             .expect("64 KiB can be sealed");
+        *tag.as_ref()
+            .first_chunk()
+            .expect("a tag of Poly1305 has 16 bytes")
     }
 
     /// Opens `chunk` in place and gives back its plaintext.

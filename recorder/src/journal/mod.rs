@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod chain;
+mod chunk;
 pub mod clock;
 pub mod disk;
 pub mod fuzz;

@@ -13,6 +13,7 @@ use crate::age::{self, Recipient};
 use crate::digest::Digest;
 use crate::id::RecordingId;
 use crate::journal::chain::{Chain, Entry, Head, Seal};
+use crate::journal::chunk::Chunk;
 use crate::journal::disk::{Disk, DiskFile};
 use crate::journal::record::{HEAD_LEN, Kind, PAD_BYTE, Record};
 use crate::keys::Random;
@@ -98,8 +99,7 @@ pub struct SegmentWriter {
     files: Files,
     stream: Stream,
     chain: Chain,
-    /// Plaintext of the open chunk; ciphertext only while it is being written.
-    chunk: Vec<u8>,
+    chunk: Chunk,
     /// The time of the first record that begins in the open chunk.
     chunk_time: Option<u32>,
     /// The time of the record that was last begun.
@@ -144,7 +144,7 @@ impl SegmentWriter {
             files,
             stream,
             chain,
-            chunk: Vec::with_capacity(SEALED_LEN),
+            chunk: Chunk::new().ok_or(io::ErrorKind::OutOfMemory)?,
             chunk_time: None,
             time: 0,
             entries: Vec::new(),
@@ -206,8 +206,8 @@ impl SegmentWriter {
             if self.chunk.len() == CHUNK_LEN {
                 self.write_chunk(false)?;
             }
-            let (now, later) = bytes.split_at(bytes.len().min(CHUNK_LEN - self.chunk.len()));
-            self.chunk.extend_from_slice(now);
+            let (now, later) = bytes.split_at(bytes.len().min(self.chunk.room()));
+            self.chunk.push(now);
             bytes = later;
         }
         Ok(())
@@ -215,12 +215,11 @@ impl SegmentWriter {
 
     fn write_chunk(&mut self, is_last: bool) -> io::Result<()> {
         let time = self.chunk_time.take().unwrap_or(self.time);
-        self.stream
-            .seal(self.chain.chunks(), is_last, &mut self.chunk);
-        let entry = self.chain.push(time, &self.chunk);
-        self.files.data.append(&self.chunk)?;
-        self.data_len += self.chunk.len() as u64;
-        self.chunk.clear();
+        let number = self.chain.chunks();
+        let sealed = self.chunk.seal(&self.stream, number, is_last);
+        let entry = self.chain.push(time, sealed);
+        self.files.data.append(sealed)?;
+        self.data_len += sealed.len() as u64;
         self.is_unsigned = true;
         self.write_entry(&entry)
     }
@@ -248,9 +247,9 @@ impl SegmentWriter {
 
     /// Fills the open chunk, so that the next record begins a new one.
     fn pad(&mut self) -> io::Result<()> {
-        let room = CHUNK_LEN - self.chunk.len();
+        let room = self.chunk.room();
         if room < HEAD_LEN {
-            self.chunk.resize(CHUNK_LEN, PAD_BYTE);
+            self.chunk.fill(PAD_BYTE);
             return Ok(());
         }
         let padding = Record {
