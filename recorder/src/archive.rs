@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::access::{Actor, Refused};
 use crate::catalogue::{FileEntry, Summary};
 use crate::config::ArchiveConfig;
+use crate::counters::{Counter, Counters, Figures, Gauge};
 use crate::folder::Part;
 use crate::header::{Policy, owner_tag};
 use crate::id::RecordingId;
@@ -129,6 +130,7 @@ pub struct Archive {
     keys: Arc<dyn KeyProvider>,
     node: Arc<NodeKey>,
     clock: Clock,
+    counters: Arc<Counters>,
     /// A clock that nobody can set.
     began: Instant,
     local: Arc<LocalStore>,
@@ -174,7 +176,8 @@ impl Archive {
         let local = LocalStore::open(&at("recordings")).map_err(cannot("recordings"))?;
         let shares = ReleaseStore::open(&at("release")).map_err(cannot("release"))?;
         let notes = NotesStore::open(&at("catalogue")).map_err(cannot("catalogue"))?;
-        let books = Books::open(data, NODE_NAME, &node, now, Duration::ZERO);
+        let counters = Arc::<Counters>::default();
+        let books = Books::open(data, NODE_NAME, &node, now, Arc::clone(&counters));
         let (local, notes) = (Arc::new(local), Arc::new(notes));
         let uploader = (config.s3.as_ref())
             .map(|s3| uploader(s3, &local, &notes))
@@ -184,6 +187,7 @@ impl Archive {
             keys: Arc::new(keys),
             node,
             clock: Arc::new(clock),
+            counters,
             began: Instant::now(),
             local,
             notes,
@@ -413,10 +417,21 @@ impl Archive {
             })
             .collect();
         let turn = uploader.turn(&wanted, self.now());
+        self.counters.add(Counter::Uploaded, turn.stored.into());
+        let failed = turn.failed.len() as u64;
+        self.counters.add(Counter::UploadsFailed, failed);
+        self.counters.set(Gauge::UploadsWaiting, turn.waiting);
+        let is_outage = u64::from(turn.is_outage);
+        self.counters.set(Gauge::UploadOutage, is_outage);
         for (id, error) in &turn.failed {
             tracing::warn!(recording = %id, %error, "not in the object store yet");
         }
         Some(turn)
+    }
+
+    /// What was counted since this archive was opened. Never waits.
+    pub fn figures(&self) -> Figures {
+        self.counters.figures()
     }
 
     fn note<T>(
@@ -429,6 +444,14 @@ impl Archive {
     ) -> Result<T, Refused> {
         let now = self.now();
         (self.books()).note(now, id, actor, action, outcome, told)
+    }
+
+    /// Notes what has happened already and cannot be refused any more. A line that cannot be written
+    /// is logged and counted by the books; what it tells is also where the caller says.
+    fn note_afterwards(&self, id: RecordingId, actor: &str, action: &str, told: Told) {
+        if self.note(Some(id), actor, action, Ok(()), told).is_err() {
+            tracing::error!(recording = %id, action, "happened and is not in the audit");
+        }
     }
 
     fn given(&self, reason: &str) -> Result<(), Refused> {

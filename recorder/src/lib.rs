@@ -14,6 +14,7 @@ pub mod config;
 pub mod confirmation;
 pub mod container;
 pub mod contents;
+pub mod counters;
 pub mod depacketize;
 pub mod digest;
 pub mod durable;

@@ -33,6 +33,7 @@ use self::scribe::{Origin, Scribe};
 use crate::age::Recipient;
 use crate::config::Limits;
 use crate::contents::Contents;
+use crate::counters::{Counter, Counters, Gauge};
 use crate::digest::Digest;
 use crate::durable;
 use crate::folder::Part;
@@ -72,6 +73,8 @@ pub struct Surroundings {
     pub disk: Box<dyn Disk>,
     /// Randomness.
     pub random: Box<Random<'static>>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
 }
 
 impl Surroundings {
@@ -89,6 +92,7 @@ impl Surroundings {
             memory,
             disk: Box::new(LocalDisk),
             random: Box::new(system_random),
+            counters: Arc::default(),
         }
     }
 }
@@ -222,6 +226,7 @@ struct Standing {
     is_stalled: bool,
     is_closed: bool,
     subscriber: Option<Subscriber>,
+    counters: Arc<Counters>,
 }
 
 impl Recording {
@@ -272,6 +277,11 @@ impl Recording {
             is_synchronised: clock::is_synchronised,
         };
         let key = writer_key(&laid, wall, &mut around)?;
+        let counters = Arc::clone(&around.counters);
+        let kind = match laid.resumed {
+            None => Counter::Begun,
+            Some(_) => Counter::Resumed,
+        };
         let (recording, recipient) = (laid.header.recording, laid.header.recipient);
         let (limits, memory, clock) = (around.limits, around.memory, around.clock);
         let tools = Tools {
@@ -279,6 +289,7 @@ impl Recording {
             random: around.random,
             keys: around.keys,
             key,
+            counters: Arc::clone(&counters),
         };
         let scribe = laid.into_scribe(limits, tools, origin)?;
         let shared = Shared {
@@ -293,6 +304,7 @@ impl Recording {
                 is_stalled: false,
                 is_closed: false,
                 subscriber: None,
+                counters: Arc::clone(&counters),
             }),
             epoch: now,
             beat: AtomicU64::new(0),
@@ -300,7 +312,8 @@ impl Recording {
             _lock: lock,
         };
         let handle = Self(Arc::new(shared));
-        thread::spawn(&handle, scribe, clock, closer)?;
+        thread::spawn(&handle, scribe, clock, closer, &counters)?;
+        counters.count(kind);
         Ok(handle)
     }
 
@@ -587,11 +600,27 @@ impl Standing {
         if before == after {
             return;
         }
+        self.count_change(before, after);
         self.pass_on(match after {
             Status::Recording => Report::Resumed,
             Status::Interrupted(why) => Report::Interrupted(why),
             Status::Closed => Report::Closed,
         });
+    }
+
+    fn count_change(&self, before: Status, after: Status) {
+        let was_interrupted = matches!(before, Status::Interrupted(_));
+        if let Status::Interrupted(why) = after {
+            self.counters.interrupted(why);
+            if !was_interrupted {
+                self.counters.rise(Gauge::Interrupted);
+            }
+        } else if was_interrupted {
+            self.counters.fall(Gauge::Interrupted);
+        }
+        if after == Status::Closed {
+            self.counters.count(Counter::Closed);
+        }
     }
 
     fn pass_on(&mut self, report: Report) {

@@ -170,6 +170,7 @@ impl Sample {
             random: Box::new(random),
             keys: Arc::new(keys),
             key,
+            counters: Arc::default(),
         };
         let (id, recipients) = (self.header.recording, vec![self.header.recipient]);
         let limits = Limits {

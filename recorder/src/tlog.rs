@@ -285,7 +285,8 @@ impl Log {
                         index,
                         width: 256,
                     };
-                    let _ = fs::remove_dir_all(self.source.0.join(tile.partials()));
+                    // One that stays is asked for by nobody: the full tile is.
+                    let _one_too_many = fs::remove_dir_all(self.source.0.join(tile.partials()));
                 }
             }
         }

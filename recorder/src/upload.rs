@@ -76,8 +76,10 @@ pub struct Turn {
     pub removed: u32,
     /// What went wrong, by recording. The next turn tries again.
     pub failed: BTreeMap<RecordingId, UploadError>,
-    /// Whether the store answered.
+    /// Whether the store did not answer.
     pub is_outage: bool,
+    /// Files that are final here and that the store is not known to have.
+    pub waiting: u64,
 }
 
 /// How long to wait until the next turn.
@@ -152,15 +154,30 @@ impl Uploader {
                 break;
             }
         }
+        let waiting = wanted
+            .iter()
+            .map(|wanted| self.waiting(wanted.id, wanted.is_open));
+        turn.waiting = waiting.sum();
         turn
+    }
+
+    /// Files of a recording that wait for the store. A folder that cannot be read is told by the
+    /// turn itself.
+    fn waiting(&self, id: RecordingId, is_open: bool) -> u64 {
+        let files = self.local.files(id).unwrap_or_default();
+        let segments = chains(&files);
+        let stored = self.notes.read(id).stored;
+        let waits = |part: &Part| {
+            is_final(*part, is_open, segments) && !stored.contains_key(&part.to_string())
+        };
+        files.iter().filter(|(part, _)| waits(part)).count() as u64
     }
 
     fn bring(&self, wanted: &Wanted, now: Wall, turn: &mut Turn) -> Result<(), UploadError> {
         let id = wanted.id;
         let mut notes = self.notes.read(id);
         let files = self.local.files(id)?;
-        let is_chain = |(part, _): &&(Part, u64)| matches!(part, Part::Chain(_));
-        let segments = files.iter().filter(is_chain).count() as u32;
+        let segments = chains(&files);
         let mut is_whole = !wanted.is_open;
         for &(part, _) in &files {
             if !is_final(part, wanted.is_open, segments) {
@@ -327,6 +344,12 @@ impl Uploader {
         }
         Ok(())
     }
+}
+
+/// How many segments there are: a segment is there as soon as its chain is.
+fn chains(files: &[(Part, u64)]) -> u32 {
+    let is_chain = |(part, _): &&(Part, u64)| matches!(part, Part::Chain(_));
+    files.iter().filter(is_chain).count() as u32
 }
 
 fn key(id: RecordingId, part: Part) -> String {

@@ -4,12 +4,14 @@
 //! The media plane's counters arrive once a second as values and are kept as they came. The text is
 //! Prometheus' exposition format; no name, address or room is in it.
 
+mod recordings;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sfu::delay::DelayHistogram;
+use recorder::counters::Figures;
 use sfu::error::Reject;
 use sfu::id::WorkerId;
 use sfu::stats::StatsSnapshot;
@@ -116,8 +118,8 @@ impl Metrics {
             .insert(worker, snapshot);
     }
 
-    /// The page, `connections` being those open now.
-    pub fn render(&self, connections: usize) -> String {
+    /// The page, `connections` being those open now and `archive` what the recorder has counted.
+    pub fn render(&self, connections: usize, archive: Option<&Figures>) -> String {
         let mut page = Page(String::with_capacity(16 << 10));
         for (what, name, help) in Count::ALL {
             let value = self.counts[*what as usize].load(Ordering::Relaxed);
@@ -134,6 +136,10 @@ impl Metrics {
             .lock()
             .expect("nothing panics while the counters are locked");
         page.media(&workers);
+        drop(workers);
+        if let Some(figures) = archive {
+            page.recordings(figures);
+        }
         page.0
     }
 }
@@ -234,7 +240,9 @@ impl Page {
         let help = "From when a datagram could be read to when what it caused was sent.";
         let mut family = self.family(name, "histogram", help);
         for (worker, snapshot) in workers {
-            family.histogram(worker.0, &snapshot.forwarding);
+            let sum = snapshot.forwarding.total_ns() as f64 / 1e9;
+            let label = format!("worker=\"{}\"", worker.0);
+            family.histogram(&label, snapshot.forwarding.cumulative(), sum);
         }
     }
 }
@@ -249,16 +257,27 @@ impl Family<'_> {
         let _ = writeln!(self.out, "consilium_{}{labels} {value}", self.name);
     }
 
-    fn histogram(&mut self, worker: u16, delays: &DelayHistogram) {
+    /// `label` stands in every line; edges are in microseconds, counts are cumulative, the last is
+    /// all, `sum` is in seconds.
+    fn histogram(
+        &mut self,
+        label: &str,
+        buckets: impl Iterator<Item = (Option<u32>, u64)>,
+        sum: f64,
+    ) {
         let (out, name) = (&mut *self.out, self.name);
-        for (edge, count) in delays.cumulative() {
+        let comma = if label.is_empty() { "" } else { "," };
+        let mut count = 0;
+        for (edge, so_far) in buckets {
+            count = so_far;
             let edge = edge.map_or("+Inf".to_owned(), |us| (f64::from(us) / 1e6).to_string());
-            let labels = format!("{{worker=\"{worker}\",le=\"{edge}\"}}");
+            let labels = format!("{{{label}{comma}le=\"{edge}\"}}");
             let _ = writeln!(out, "consilium_{name}_bucket{labels} {count}");
         }
-        let count = delays.cumulative().last().map_or(0, |(_, all)| all);
-        let sum = delays.total_ns() as f64 / 1e9;
-        let labels = format!("{{worker=\"{worker}\"}}");
+        let labels = match label {
+            "" => String::new(),
+            label => format!("{{{label}}}"),
+        };
         let _ = writeln!(out, "consilium_{name}_sum{labels} {sum:.6}");
         let _ = writeln!(out, "consilium_{name}_count{labels} {count}");
     }
@@ -286,7 +305,7 @@ mod tests {
         metrics.keep(WorkerId(0), StatsSnapshot::default());
         metrics.count(Count::Sessions);
         metrics.rise(Level::Rooms);
-        let page = metrics.render(3);
+        let page = metrics.render(3, None);
         for reason in Reject::ALL {
             let label = reason.label();
             let zero =
@@ -323,7 +342,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.keep(WorkerId(0), StatsSnapshot::default());
         for line in metrics
-            .render(0)
+            .render(0, None)
             .lines()
             .filter(|line| !line.starts_with('#'))
         {
@@ -339,6 +358,10 @@ mod tests {
         metrics.rise(Level::Participants);
         metrics.rise(Level::Participants);
         metrics.fall(Level::Participants);
-        assert!(metrics.render(0).contains("consilium_participants 1\n"));
+        assert!(
+            metrics
+                .render(0, None)
+                .contains("consilium_participants 1\n")
+        );
     }
 }

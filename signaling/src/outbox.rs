@@ -278,6 +278,6 @@ mod tests {
         }
         assert_eq!(kept, 4);
         let lost = "consilium_webhooks_lost_total 2\n";
-        assert!(metrics.render(0).contains(lost));
+        assert!(metrics.render(0, None).contains(lost));
     }
 }

@@ -360,7 +360,7 @@ mod tests {
                 },
             });
         }
-        while !metrics.render(0).contains("webhooks_refused_total 1") {
+        while !metrics.render(0, None).contains("webhooks_refused_total 1") {
             time::sleep(Duration::from_millis(10)).await;
         }
         receiver.is_down.store(false, Ordering::Relaxed);

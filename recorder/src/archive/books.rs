@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::access::Refused;
 use crate::audit::{Act, Audit, Line, Outcome};
 use crate::confirmation::Confirmation;
+use crate::counters::{Counter, Counters};
 use crate::id::RecordingId;
 use crate::retention::{ClockGuard, Standing};
 use crate::sign::NodeKey;
@@ -62,17 +63,18 @@ pub(super) struct Books {
     audit: Audit,
     guard: ClockGuard,
     vouched: Wall,
+    counters: Arc<Counters>,
 }
 
 impl Books {
     /// Opens both below `data`. The very first start vouches for the clock; every later one is held
-    /// against the last time that was vouched for.
+    /// against the last time that was vouched for. The uptime begins now.
     pub(super) fn open(
         data: &Path,
         node: &str,
         key: &Arc<NodeKey>,
         now: Wall,
-        uptime: Duration,
+        counters: Arc<Counters>,
     ) -> Result<Self, String> {
         let log = Log::open(&data.join("log"), node, Arc::clone(key));
         let mut log = log.map_err(|error| error.to_string())?;
@@ -89,8 +91,9 @@ impl Books {
         let mut books = Self {
             log,
             audit,
-            guard: ClockGuard::new(vouched, now, uptime),
+            guard: ClockGuard::new(vouched, now, Duration::ZERO),
             vouched,
+            counters,
         };
         if is_first {
             let told = Told::because("the audit begins");
@@ -121,6 +124,7 @@ impl Books {
             Ok(_) => Ok(()),
             Err(error) => {
                 tracing::error!(%error, "the audit cannot be written");
+                self.counters.count(Counter::AuditFailed);
                 Err(Refused::AuditUnwritable)
             }
         }
@@ -130,6 +134,7 @@ impl Books {
     pub(super) fn log(&mut self, entry: &Entry) -> Result<u64, Refused> {
         self.log.append(&[entry.to_bytes()]).map_err(|error| {
             tracing::error!(%error, "the log cannot be written");
+            self.counters.count(Counter::AuditFailed);
             Refused::AuditUnwritable
         })
     }
@@ -167,6 +172,7 @@ impl Books {
         }
         if let Err(error) = self.audit.finish_day(now, &mut self.log) {
             tracing::error!(%error, "the audit's last day cannot be signed");
+            self.counters.count(Counter::AuditFailed);
         }
         true
     }

@@ -11,6 +11,7 @@ use crate::archive::books::{SYSTEM, Told};
 use crate::archive::known::Known;
 use crate::archive::{Archive, Expiry};
 use crate::confirmation::Confirmation;
+use crate::counters::Counter;
 use crate::digest::Digest;
 use crate::folder::Part;
 use crate::id::RecordingId;
@@ -255,6 +256,7 @@ impl Archive {
         self.remember(id, &notes);
         let known = Known::expired(ended.summary.clone(), at);
         self.catalogue().insert(id, known);
+        self.counters.count(Counter::Expired);
         Ok(())
     }
 
@@ -266,16 +268,16 @@ impl Archive {
         }
         tracing::warn!(recording = %id, why = word, "a recording stays beyond its date");
         let refused: Result<(), Refused> = Err(why.clone());
-        // If the audit cannot be written nothing expires anyway.
-        let _ = self.note(Some(id), SYSTEM, "expire", refused, Told::default());
+        // The refusal comes back as it was given. If the audit cannot be written, nothing expires.
+        let _as_given = self.note(Some(id), SYSTEM, "expire", refused, Told::default());
     }
 
     pub(super) fn note_ended(&self, gone: Vec<(crate::access::ReplayId, Replay)>, why: &str) {
         for (id, replay) in gone {
             let told = super::replaying::account(id, &replay).with("ended", why);
             let (actor, recording) = (&replay.actor.identity, replay.recording);
-            // The replay is over whether or not that can be written down.
-            let _ = self.note(Some(recording), actor, "end", Ok(()), told);
+            // What was watched is in the lines of its reports too; this one sums them up.
+            self.note_afterwards(recording, actor, "end", told);
         }
     }
 }

@@ -10,6 +10,7 @@ use rustix::fs::statvfs;
 use crate::archive::books::{SYSTEM, Told};
 use crate::archive::known::Known;
 use crate::archive::{Archive, Begin, BeginError};
+use crate::counters::Counter;
 use crate::header::Retention;
 use crate::id::RecordingId;
 use crate::keys::{KeyError, system_random};
@@ -141,7 +142,9 @@ impl Archive {
 
     fn was_salvaged(&self, id: RecordingId, reason: &str) {
         let told = Told::because(reason).with("by_its_writer", false);
-        let _ = self.note(Some(id), SYSTEM, "close", Ok(()), told);
+        // The manifest in the log says the same.
+        self.note_afterwards(id, SYSTEM, "close", told);
+        self.counters.count(Counter::Salvaged);
         if let Err(error) = self.local.seal(id) {
             tracing::warn!(recording = %id, %error, "the folder stays writable");
         }
@@ -162,7 +165,10 @@ impl Archive {
     fn surroundings(&self, memory: sfu::tap::RecordingMemory) -> Surroundings {
         let keys = Arc::clone(&self.keys);
         let clock = Arc::clone(&self.clock);
-        Surroundings::new(keys, clock, self.config.limits, memory)
+        Surroundings {
+            counters: Arc::clone(&self.counters),
+            ..Surroundings::new(keys, clock, self.config.limits, memory)
+        }
     }
 
     fn closer(self: &Arc<Self>) -> Closer {
@@ -180,7 +186,7 @@ impl Archive {
         closed.map_err(|error| io::Error::other(error.to_string()))?;
         let told = Told::because(&closing.reason).with("by_its_writer", by_its_writer);
         // The manifest is in the log already; this line only says when it came there.
-        let _ = self.note(Some(id), SYSTEM, "close", Ok(()), told);
+        self.note_afterwards(id, SYSTEM, "close", told);
         self.local.seal(id)?;
         self.stock(id);
         Ok(())

@@ -11,6 +11,7 @@ use crate::access::{Actor, Refused, Release, ReleaseRequest, ReplayId};
 use crate::age::{self, Recipient};
 use crate::archive::Archive;
 use crate::archive::books::Told;
+use crate::counters::Counter;
 use crate::id::RecordingId;
 use crate::keys::share::{Half, Share};
 use crate::keys::system_random;
@@ -19,6 +20,19 @@ use crate::replay::{Replay, checked_report};
 impl Archive {
     /// Gives the release share for one replay, sealed to the officer who asks.
     pub fn release(&self, id: RecordingId, request: &ReleaseRequest) -> Result<Release, Refused> {
+        let released = self.release_audited(id, request);
+        self.counters.count(match released {
+            Ok(_) => Counter::Released,
+            Err(_) => Counter::Refused,
+        });
+        released
+    }
+
+    fn release_audited(
+        &self,
+        id: RecordingId,
+        request: &ReleaseRequest,
+    ) -> Result<Release, Refused> {
         let replay = new_replay();
         let told = Told::because(&request.reason)
             .with("officer", request.officer.as_str())

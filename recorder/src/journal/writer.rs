@@ -8,10 +8,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::age::Recipient;
 use crate::age::stream::SEALED_LEN;
 use crate::config::Limits;
+use crate::counters::{Counter, Counters};
 use crate::digest::Digest;
 use crate::folder::Part;
 use crate::id::RecordingId;
@@ -39,6 +41,8 @@ pub struct Tools {
     pub keys: Arc<dyn KeyProvider>,
     /// The writer's own key.
     pub key: SigningKey,
+    /// What is counted.
+    pub counters: Arc<Counters>,
 }
 
 impl fmt::Debug for Tools {
@@ -69,6 +73,8 @@ pub struct Journal {
     spare: Option<Files>,
     next: u32,
     prev: Digest,
+    /// Packets and bytes of the open segment that are not durable yet.
+    fresh: (u64, u64),
 }
 
 impl Journal {
@@ -92,6 +98,7 @@ impl Journal {
             spare: None,
             next,
             prev,
+            fresh: (0, 0),
         }
     }
 
@@ -214,6 +221,7 @@ impl Journal {
         let time_us = u32::try_from(time_us).unwrap_or(u32::MAX);
         if kind == Kind::Rtp {
             *open.end.stored.entry(track).or_default() += 1;
+            self.fresh = (self.fresh.0 + 1, self.fresh.1 + body.len() as u64);
             if flags.has(Flags::KEYFRAME) && open.end.keyframes.len() < KEYFRAMES_MAX {
                 let chunk = open.writer.next_chunk();
                 open.end.keyframes.push((track, time_us, chunk));
@@ -230,10 +238,27 @@ impl Journal {
 
     /// Makes everything so far durable. False: nothing was new.
     pub fn flush(&mut self) -> io::Result<bool> {
-        match &mut self.open {
-            Some(open) => open.writer.flush(&self.tools.key),
-            None => Ok(false),
+        let Some(open) = &mut self.open else {
+            return Ok(false);
+        };
+        let began = Instant::now();
+        let was_new = open.writer.flush(&self.tools.key)?;
+        if was_new {
+            self.tools.counters.flushed(began.elapsed());
         }
+        self.count_fresh();
+        Ok(was_new)
+    }
+
+    fn count_fresh(&mut self) {
+        let (packets, bytes) = std::mem::take(&mut self.fresh);
+        self.tools.counters.add(Counter::Packets, packets);
+        self.tools.counters.add(Counter::Bytes, bytes);
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Counters {
+        &self.tools.counters
     }
 
     /// Closes the open segment, durably.
@@ -245,6 +270,7 @@ impl Journal {
         self.append(at_us, Kind::SegmentEnd, Flags::default(), 0, &end)?;
         let open = self.open.as_mut().expect("it was there a moment ago");
         let finished = open.writer.close(&self.tools.key)?;
+        self.count_fresh();
         self.finish(&finished);
         Ok(())
     }
@@ -259,6 +285,7 @@ impl Journal {
 
     /// After an error: the open segment is not written to any more.
     pub fn fail(&mut self) {
+        self.fresh = (0, 0);
         if let Some(open) = self.open.take() {
             self.broken = Some(open.writer);
         }

@@ -185,6 +185,7 @@ impl Desk {
             random: around.random,
             keys: Arc::clone(&keys) as Arc<dyn KeyProvider>,
             key,
+            counters: Arc::default(),
         };
         let scribe = laid.into_scribe(around.limits, tools, origin)?;
         Ok(Self {

@@ -548,6 +548,7 @@ impl Scribe {
 
     fn write_gap(&mut self, at_us: u64, gap: &Gap, counted: &BTreeMap<u16, u64>) {
         self.ledger.gap(gap, counted);
+        self.journal.counters().gap(gap.reason);
         self.write_json(at_us, Kind::Gap, 0, gap);
     }
 

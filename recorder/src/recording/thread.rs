@@ -12,6 +12,7 @@ use sfu::tap::{TapReader, TapState};
 
 use super::scribe::Scribe;
 use super::{Clock, Closer, Closing, Inbox, Recording, Report, Shared};
+use crate::counters::{Counters, Gauge};
 use crate::wall::Wall;
 
 /// How often taps are looked at: with the tap's own 100 ms and the flush of a second, what a kill
@@ -38,6 +39,7 @@ pub(super) fn spawn(
     scribe: Scribe,
     clock: Clock,
     closer: Closer,
+    counters: &Arc<Counters>,
 ) -> io::Result<()> {
     let writer = Writer {
         shared: Arc::clone(&recording.0),
@@ -45,6 +47,7 @@ pub(super) fn spawn(
         clock,
         closer,
         taps: Vec::new(),
+        _open: Open::new(counters),
     };
     thread::Builder::new()
         .name("recording".into())
@@ -82,6 +85,23 @@ struct Writer {
     clock: Clock,
     closer: Closer,
     taps: Vec<TapReader>,
+    _open: Open,
+}
+
+/// A recording is counted as open for as long as it has a writer, however that ends.
+struct Open(Arc<Counters>);
+
+impl Open {
+    fn new(counters: &Arc<Counters>) -> Self {
+        counters.rise(Gauge::Open);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fall(Gauge::Open);
+    }
 }
 
 impl Writer {

@@ -34,7 +34,9 @@ pub(super) async fn metrics(
     if !caller.address.to_canonical().is_loopback() && !front.config.http.public_metrics {
         return Err(ApiError::NotFound);
     }
-    let page = front.metrics.render(front.addresses.connections());
+    let figures = front.archive.as_ref().map(|archive| archive.figures());
+    let connections = front.addresses.connections();
+    let page = front.metrics.render(connections, figures.as_ref());
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }

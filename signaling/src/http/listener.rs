@@ -129,6 +129,7 @@ impl Connection {
             _ = connection.as_mut() => return,
             _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
         }
+        // Likewise how it ends when we stop.
         let _ = connection.await;
     }
 }

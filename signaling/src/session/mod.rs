@@ -316,6 +316,7 @@ pub async fn send_away(socket: WebSocket, limits: &crate::config::Limits) {
         // Whoever does not wait for the answer does not need it.
         let _ = timeout(WRITE_TIMEOUT, sink.send(frame)).await;
     }
+    // Nor the goodbye.
     let _ = timeout(CLOSE_TIMEOUT, sink.close()).await;
 }
 
