@@ -8,7 +8,7 @@
 #     loadtest/peers/bench.sh target/release/consilium target/release/loadtest \
 #         --json target/bench/ends.json
 #
-# $ONLY names some of the lines ("webinar200 mdt8"). About eight minutes for all of them.
+# $ONLY names some of the lines ("webinar200 mdt8"). About eleven minutes for all of them.
 set -e
 here=$(dirname "$0")
 consilium=$1 loadtest=$2
@@ -40,6 +40,9 @@ on "$(wanted webinar200 mdt8 consult25 audio200)" \
     beside_janus "$here/server.sh" "$consilium" "$loadtest" bench "$@"
 on "$(wanted highest-load-600 join-storm)" \
     "$here/server.sh" "$consilium" "$loadtest" bench "$@"
+# The same call recorded and not, in turns: two minutes.
+on "$(wanted recording)" \
+    env CONSILIUM_RECORDING__POLICY=with-consent "$here/server.sh" "$consilium" "$loadtest" bench "$@"
 # One media thread with a core of its own, the participants on the other ones: what is asked for is
 # the delay at a given load of the thread, not how two programs share a core.
 cores=$(nproc)

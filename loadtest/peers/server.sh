@@ -10,8 +10,8 @@ consilium=$1
 shift
 port=${HTTP_PORT:-17880}
 folder=$(mktemp -d)
-trap 'kill "$SERVER_PID" 2> /dev/null; wait "$SERVER_PID" 2> /dev/null; rm -rf "$folder"' EXIT
-# What is measured is the media plane; what recording adds is measured beside it, by its own tool.
+trap 'kill "$SERVER_PID" 2> /dev/null; wait "$SERVER_PID" 2> /dev/null; chmod -R u+w "$folder"; rm -rf "$folder"' EXIT
+# What is measured is the media plane; what recording adds is measured beside it, where asked for.
 export CONSILIUM_RECORDING__POLICY="${CONSILIUM_RECORDING__POLICY:-never}"
 # A room of 600 from one address is a lecture in one building, or this.
 export CONSILIUM_LIMITS__PARTICIPANTS_PER_ROOM_MAX=1000

@@ -42,6 +42,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Let a call go on for long and judge whether memory or delay creep up
     Soak(soak::SoakArgs),
+    /// Put figures that others have measured into the page of measured numbers
+    Page(page::PageArgs),
     /// Put a bad network between any client and a server
     Impair(impair::ImpairArgs),
 }
@@ -53,6 +55,7 @@ fn main() -> Result<ExitCode> {
         .expect("nobody has chosen a provider before");
     match Cli::parse().command {
         Command::Floor(args) => floor::run(&args)?,
+        Command::Page(args) => page::run(&args)?,
         Command::Impair(args) => impair::run(&args)?,
         Command::Bench(args) => return bench::run(&args).map(verdict),
         Command::Run(args) => return run::run(&args).map(verdict),

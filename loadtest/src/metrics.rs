@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 /// A server answers at once or is not worth waiting for.
 const PATIENCE: Duration = Duration::from_secs(2);
 const BUSY: &str = "consilium_media_busy_seconds_total";
+const RECORDED: &str = "consilium_recording_packets_total";
 const DELAY: &str = "consilium_media_forwarding_delay_seconds_bucket";
 
 /// One look.
@@ -23,6 +24,8 @@ pub(crate) struct Look {
     busy: BTreeMap<String, f64>,
     /// For each edge in nanoseconds how many datagrams took at most so long.
     delays: BTreeMap<u64, u64>,
+    /// Packets that are in recordings.
+    recorded: f64,
 }
 
 /// What happened between two looks.
@@ -34,6 +37,8 @@ pub(crate) struct Inside {
     pub(crate) p50_ms: f64,
     /// 99 of 100.
     pub(crate) p99_ms: f64,
+    /// Packets that were recorded.
+    pub(crate) recorded_per_second: f64,
 }
 
 /// Reads the page of the server at a `ws://` or `http://` address.
@@ -61,6 +66,9 @@ impl Look {
             let Some((name, value)) = line.rsplit_once(' ') else {
                 continue;
             };
+            if name == RECORDED {
+                look.recorded = value.parse().unwrap_or(0.0);
+            }
             if let (true, Some(worker), Ok(seconds)) =
                 (name.starts_with(BUSY), label(name, "worker"), value.parse())
             {
@@ -90,6 +98,7 @@ impl Look {
             busiest: worked.fold(0.0, f64::max),
             p50_ms: self.quantile(earlier, 0.5),
             p99_ms: self.quantile(earlier, 0.99),
+            recorded_per_second: (self.recorded - earlier.recorded) / passed.as_secs_f64(),
         }
     }
 

@@ -3,10 +3,12 @@
 //! The page holds one marked section for each measurement; a new run replaces its own and leaves
 //! the others.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
 
 /// What a section says besides its figures.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +19,37 @@ pub(crate) struct Section<'a> {
     pub(crate) title: &'a str,
     /// What a reader runs to get the same.
     pub(crate) command: &'a str,
+}
+
+/// Options of `loadtest page`.
+#[derive(Debug, Args)]
+pub(crate) struct PageArgs {
+    /// The section's mark in the page
+    name: String,
+    /// Its heading
+    #[arg(long)]
+    title: String,
+    /// What a reader runs to get the same
+    #[arg(long)]
+    command: String,
+    /// The page
+    #[arg(long, value_name = "FILE")]
+    page: PathBuf,
+}
+
+/// Puts what comes on standard input into the page: for figures that others have measured.
+pub(crate) fn run(args: &PageArgs) -> Result<()> {
+    let mut body = String::new();
+    std::io::stdin()
+        .read_to_string(&mut body)
+        .context("reading standard input")?;
+    ensure!(!body.trim().is_empty(), "there is nothing to put in");
+    let section = Section {
+        name: &args.name,
+        title: &args.title,
+        command: &args.command,
+    };
+    write(&args.page, section, &body)
 }
 
 /// Puts `body` into a section of the page.

@@ -1,11 +1,12 @@
 //! The lines that are no ratio: the highest load, the delay inside at a given load, a storm of
-//! joins, and memory.
+//! joins, memory, and what recording costs.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::line::{Figure, Line};
+use super::recording::recording;
 use super::{BenchArgs, server, us};
 use crate::floor::{self, Floor};
 use crate::metrics::Inside;
@@ -29,11 +30,12 @@ const MEMBERS: u32 = 25;
 type Measure = fn(&BenchArgs, &str) -> Result<Line>;
 
 /// Names of the lines, and how each is measured.
-pub(super) const LIMITS: [(&str, Measure); 4] = [
+pub(super) const LIMITS: [(&str, Measure); 5] = [
     ("highest-load-600", highest_load),
     ("delay-at-70-percent", delay_at_load),
     ("join-storm", join_storm),
     ("memory", memory),
+    ("recording", recording),
 ];
 
 /// One publisher with 600 receivers at 230 packets a second each.

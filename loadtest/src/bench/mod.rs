@@ -6,6 +6,7 @@
 
 mod limits;
 mod line;
+mod recording;
 
 use std::path::PathBuf;
 use std::time::Duration;

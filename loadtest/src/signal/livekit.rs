@@ -45,6 +45,8 @@ pub(crate) struct Server {
     pub(crate) secret: String,
     /// What room names begin with.
     pub(crate) room_prefix: String,
+    /// Whether rooms are recorded, with everybody's consent; the server decides if nobody says.
+    pub(crate) recorded: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +57,10 @@ struct Claims<'a> {
     nbf: u64,
     exp: u64,
     video: Grant<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attributes: Option<serde_json::Value>,
+    #[serde(rename = "roomConfig", skip_serializing_if = "Option::is_none")]
+    room_config: Option<serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +80,7 @@ impl Server {
             key,
             secret,
             room_prefix: String::new(),
+            recorded: None,
         }
     }
 
@@ -91,6 +98,7 @@ impl Server {
             can_subscribe: true,
         };
         let (nbf, exp) = (now - 10, now + 6 * 3_600);
+        let policy = self.recorded.map(|is| if is { "must" } else { "never" });
         let claims = Claims {
             iss: &self.key,
             sub: identity,
@@ -98,6 +106,10 @@ impl Server {
             nbf,
             exp,
             video,
+            attributes: (self.recorded == Some(true))
+                .then(|| serde_json::json!({ "consilium.consent": "granted" })),
+            room_config: policy
+                .map(|policy| serde_json::json!({ "tags": { "consilium.recording": policy } })),
         };
         let key = jsonwebtoken::EncodingKey::from_secret(self.secret.as_bytes());
         let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
@@ -435,6 +447,7 @@ mod tests {
             key: text("k"),
             secret: text("s"),
             room_prefix: text("r"),
+            recorded: None,
         }
     }
 
