@@ -3,7 +3,8 @@
  * start as the server counted them.
  *
  * Sender reports tie a sender's RTP timestamps to his own clock; the quickest report ties his clock
- * to ours. What was settled for a stretch of a minute is kept, so that a frame stands at the same
+ * to ours. The layers of a track are sources with timestamps of their own, so each has its clock.
+ * What was settled for a stretch of a minute is kept, so that a frame stands at the same
  * time however the officer got there. Without reports, or where they disagree with the time of
  * arrival by more than half a second, the quickest packet of the stretch decides.
  */
@@ -17,8 +18,13 @@ const LATE_MAX_US = 3_500_000;
 const REPORT_AGE_MAX_US = 120_000_000;
 const REPORTS_KEPT = 512;
 
-export interface Report {
+/** One layer of a track. */
+export interface SourceName {
   readonly track: number;
+  readonly ssrc: number;
+}
+
+export interface Report extends SourceName {
   /** Microseconds of the sender's clock. */
   readonly ntp: number;
   readonly rtp: number;
@@ -37,22 +43,23 @@ export interface Stamped {
 
 /** All clocks of one recording. */
 export class Clocks {
-  private readonly tracks = new Map<number, TrackClock>();
+  private readonly sources = new Map<string, SourceClock>();
   private readonly senders = new Map<number, Report[]>();
 
-  /** The clock of a track, whose sender is a participant. */
-  track(track: number, participant: number, rate: number): TrackClock {
-    const known = this.tracks.get(track);
+  /** The clock of a source, whose sender is a participant. */
+  source(name: SourceName, participant: number, rate: number): SourceClock {
+    const key = `${name.track} ${name.ssrc}`;
+    const known = this.sources.get(key);
     if (known) return known;
-    const clock = new TrackClock(track, rate, this.reportsOf(participant));
-    this.tracks.set(track, clock);
+    const clock = new SourceClock(name, rate, this.reportsOf(participant));
+    this.sources.set(key, clock);
     return clock;
   }
 
   report(participant: number, report: Report): void {
     const reports = this.reportsOf(participant);
-    const isKnown = reports.some((one) => one.track === report.track && one.ntp === report.ntp);
-    if (isKnown) return;
+    const known = reports.find((one) => isOf(one, report) && one.ntp === report.ntp);
+    if (known) return;
     reports.push(report);
     if (reports.length > REPORTS_KEPT) reports.shift();
   }
@@ -64,12 +71,12 @@ export class Clocks {
   }
 }
 
-export class TrackClock {
+export class SourceClock {
   private readonly anchors = new Map<number, Anchor>();
   private last: Anchor | null = null;
 
   constructor(
-    private readonly track: number,
+    private readonly name: SourceName,
     private readonly rate: number,
     /** Of all tracks of the sender. */
     private readonly reports: readonly Report[],
@@ -115,11 +122,11 @@ export class TrackClock {
     return arrival;
   }
 
-  /** The report of this track nearest to a time, of those near enough to count. */
+  /** The report of this source nearest to a time, of those near enough to count. */
   private nearest(arrival: number): Report | null {
     let best: Report | null = null;
     for (const one of this.reports) {
-      if (one.track !== this.track || !isNear(one, arrival)) continue;
+      if (!isOf(one, this.name) || !isNear(one, arrival)) continue;
       const isNearer = !best || Math.abs(one.arrival - arrival) < Math.abs(best.arrival - arrival);
       if (isNearer) best = one;
     }
@@ -139,6 +146,10 @@ export class TrackClock {
   private time(anchor: Anchor, rtp: number): number {
     return anchor.at + (((rtp - anchor.rtp) | 0) * 1e6) / this.rate;
   }
+}
+
+function isOf(report: Report, { track, ssrc }: SourceName): boolean {
+  return report.track === track && report.ssrc === ssrc;
 }
 
 function stretch(arrival: number): number {

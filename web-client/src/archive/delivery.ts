@@ -10,6 +10,7 @@ import type { Covered, Told } from './protocol';
 import type { Recording } from './recording';
 import { json, Kind, Nonsense, senderReport } from './records';
 import { type Piece, TrackRemuxer } from './remux';
+import { sourceOf } from './rtp';
 import { play, type Stretch, type TapeRecord } from './tape';
 
 export interface Receiver {
@@ -36,6 +37,8 @@ export class Delivery {
   private isCancelled = false;
   private limit: number;
   private wake: (() => void) | null = null;
+  /** By track: the source of its last packet, of which its sender reports are. */
+  private readonly ssrcs = new Map<number, number>();
   private readonly remuxers = new Map<
     number,
     { readonly lane: Lane; readonly track: TrackEntry; readonly remuxer: TrackRemuxer }
@@ -123,20 +126,19 @@ export class Delivery {
 
   private record(record: TapeRecord, events: Told[]): void {
     switch (record.kind) {
-      case Kind.Rtp:
+      case Kind.Rtp: {
+        const ssrc = sourceOf(record.body);
+        if (ssrc !== null) this.ssrcs.set(record.track, ssrc);
         this.remuxer(record.track)?.push(record.body, record.arrival);
         break;
+      }
       case Kind.SenderReport: {
-        const track = this.trackEntry(record.track);
-        if (track) {
-          const { ntp, rtp } = senderReport(record);
-          this.clocks.report(track.participant, {
-            track: record.track,
-            ntp,
-            rtp,
-            arrival: record.arrival,
-          });
-        }
+        const participant = this.trackEntry(record.track)?.participant;
+        const ssrc = this.ssrcs.get(record.track);
+        if (participant === undefined || ssrc === undefined) break;
+        const { ntp, rtp } = senderReport(record);
+        const { track, arrival } = record;
+        this.clocks.report(participant, { track, ssrc, ntp, rtp, arrival });
         break;
       }
       case Kind.Track: {

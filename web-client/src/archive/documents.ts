@@ -30,6 +30,8 @@ export interface TrackEntry {
   readonly source: string;
   readonly mime: string;
   readonly clock_rate: number;
+  /** Packets of this type are RED (RFC 2198) around the format. */
+  readonly red_payload_type?: number;
   readonly from_us: number;
   readonly until_us: number;
   readonly expected?: number;
@@ -81,6 +83,8 @@ export interface Manifest {
   readonly duration_us: number;
   readonly header: string;
   readonly index?: string;
+  /** By file name. */
+  readonly shares?: { readonly [name: string]: string };
   readonly writers: ReadonlyArray<{ readonly writer: number; readonly sha256: string }>;
   readonly segments: readonly SegmentEntry[];
   readonly participants: readonly ParticipantEntry[];

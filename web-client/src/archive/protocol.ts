@@ -14,7 +14,7 @@ export interface Questions {
   unlock: { ask: { file: Uint8Array<ArrayBuffer>; passphrase: string }; answer: Unlocked };
   forget: { ask: Record<string, never>; answer: null };
   /** The names in the index of each recording that the keys open. */
-  names: { ask: { recordings: readonly string[] }; answer: readonly NamesOf[] };
+  names: { ask: { recordings: readonly Named[] }; answer: readonly NamesOf[] };
   open: { ask: OpenRequest; answer: Opened };
   /** Starts to deliver media from a time on, ending an earlier delivery. */
   play: { ask: { from: number; delivery: number }; answer: null };
@@ -30,6 +30,13 @@ export type Unlocked =
   | { readonly kind: 'unlocked'; readonly recipient: string }
   | { readonly kind: 'wrong-passphrase' }
   | { readonly kind: 'no-identity' };
+
+/** A recording whose names are wanted. */
+export interface Named {
+  readonly recording: string;
+  /** Later writers may have added lists of names of their own. */
+  readonly isResumable: boolean;
+}
 
 export interface NamesOf {
   readonly recording: string;

@@ -11,7 +11,7 @@ import type { Piece } from './remux';
 import { consult, ID, numberIn, type Wishes } from './testing/consult';
 import { MemorySource } from './testing/memory';
 import { blocks } from './testing/webm';
-import { seal, type Written, write } from './testing/writer';
+import { join, seal, type Written, write } from './testing/writer';
 
 // The ciphers run in JavaScript here, on machines that do other things at the same time.
 vi.setConfig({ testTimeout: 60_000 });
@@ -135,6 +135,60 @@ describe('a sealed recording', () => {
     const pictures = samples(await delivered(recording), 2);
     expect(pictures.map((one) => numberIn(one.bytes))).toEqual(pictures.map((_, n) => n));
     expect(pictures.length).toBe(295);
+  });
+
+  it('keeps every picture at its time when another layer begins', async () => {
+    // Layers have sources of their own, whose numbers and timestamps have nothing in common.
+    const layered = await written({
+      seconds: 22,
+      edit: (entries) =>
+        entries.map((one) => {
+          if (one.track !== 2 || one.at < 8e6 || (one.kind !== 2 && one.kind !== 3)) return one;
+          const body = new Uint8Array(one.body);
+          const fields = new DataView(body.buffer);
+          if (one.kind === 3) {
+            fields.setUint32(8, fields.getUint32(8, true) + 0x4000_0000, true);
+          } else {
+            fields.setUint16(2, fields.getUint16(2) + 12_345);
+            fields.setUint32(4, fields.getUint32(4) + 0x4000_0000);
+            fields.setUint32(8, 77);
+          }
+          return { ...one, body };
+        }),
+    });
+    const { recording } = await opened(layered);
+    const pictures = samples(await delivered(recording), 2);
+    expect(pictures.map((one) => numberIn(one.bytes))).toEqual(pictures.map((_, n) => n));
+    expect(pictures.length).toBe(545);
+    for (const one of pictures) {
+      expect(Math.abs(one.at - taken(1, numberIn(one.bytes)))).toBeLessThanOrEqual(1);
+    }
+  });
+
+  it('takes the sound out of packets that repeat the one before', async () => {
+    const bare = samples(await delivered((await opened(await written())).recording), 1);
+    let before = new Uint8Array(0);
+    const red = await written({
+      red: 63,
+      edit: (entries) =>
+        entries.map((one, n) => {
+          if (one.track !== 1 || one.kind !== 2) return one;
+          const [head, payload] = [one.body.slice(0, 12), one.body.slice(12)];
+          const again = before;
+          before = payload;
+          // Some come bare, as the very first of a sender.
+          if (n % 7 === 0) return one;
+          head[1] = 63;
+          const old = Uint8Array.of(0x80 | 111, 960 >> 6, (960 & 0x3f) << 2, again.length);
+          return { ...one, body: join(head, old, Uint8Array.of(111), again, payload) };
+        }),
+    });
+    const got = samples(await delivered((await opened(red)).recording), 1);
+    expect(got.length).toBe(bare.length);
+    for (const [n, one] of got.entries()) {
+      expect(one.at).toBe(bare[n]?.at);
+      expect(Array.from(one.bytes)).toEqual(Array.from(bare[n]?.bytes ?? []));
+    }
   });
 
   it('shows nothing between a lost packet and the next keyframe', async () => {

@@ -7,9 +7,10 @@ import { type Bytes, fromBase64, fromHex, hex, isEqual } from './bytes';
 import { type Chain, type Fault, readChain } from './chain';
 import { type Header, type Manifest, type Names, readDocument, type Writer } from './documents';
 import { sha256, signer } from './hash';
+import { isLogged } from './proof';
 import { fileName, Segment } from './segment';
 import { combine, readShare, type Share } from './shares';
-import type { Source } from './source';
+import { type Source, Unreachable } from './source';
 
 /** Keyframes are asked for at least this often while recording. */
 export const KEYFRAME_DISTANCE_US = 10_000_000;
@@ -19,7 +20,9 @@ export type DocumentFault =
   | 'writer-signature'
   | 'manifest-signature'
   | 'manifest-differs'
-  | 'index-differs';
+  | 'not-logged'
+  | 'index-differs'
+  | 'shares-differ';
 
 export interface Position {
   readonly segment: number;
@@ -101,14 +104,19 @@ export class Recording {
     };
     const optional = (name: string) => (files.includes(name) ? source.file(name) : null);
     const writerNames = files.filter((name) => /^writer-\d{6}\.json$/.test(name)).sort();
-    const [header, headerSig, manifest, manifestSig, index, ...writers] = await Promise.all([
-      need('header.json'),
-      need('header.sig'),
-      optional('manifest.json'),
-      optional('manifest.sig'),
-      optional('index.age'),
-      ...writerNames.map((name) => Promise.all([need(name), need(name.replace('.json', '.sig'))])),
-    ]);
+    const indexNames = indexesOf(files);
+    const [header, headerSig, manifest, manifestSig, proof, indexes, ...writers] =
+      await Promise.all([
+        need('header.json'),
+        need('header.sig'),
+        optional('manifest.json'),
+        optional('manifest.sig'),
+        optional('manifest.proof'),
+        Promise.all(indexNames.map((name) => need(name))),
+        ...writerNames.map((name) =>
+          Promise.all([need(name), need(name.replace('.json', '.sig'))]),
+        ),
+      ]);
     const faults: DocumentFault[] = [];
     const read = readDocument<Header>(header, id);
     const node = fromBase64(read.node);
@@ -129,13 +137,31 @@ export class Recording {
       faults.push('manifest-signature');
     }
     const parsed = manifest ? readDocument<Manifest>(manifest, id) : null;
+    if (manifest) {
+      const isInLog = proof && (await isLogged(proof, { recording: id, manifest, node }));
+      if (!isInLog) faults.push('not-logged');
+    }
     if (parsed && parsed.header !== hex(headerHash)) faults.push('manifest-differs');
     for (const [n, [file]] of parsed ? writers.entries() : []) {
       const entry = parsed?.writers.find((one) => one.writer === n);
       if (entry?.sha256 !== hex(await sha256(file))) faults.push('manifest-differs');
     }
-    if (parsed?.index && index && parsed.index !== hex(await sha256(index)))
-      faults.push('index-differs');
+    if (parsed) {
+      const listed: Readonly<Record<string, string | undefined>> = {
+        ...parsed.shares,
+        'index.age': parsed.index,
+      };
+      for (const [i, file] of indexes.entries()) {
+        if (listed[indexNames[i] ?? ''] !== hex(await sha256(file))) faults.push('index-differs');
+      }
+      for (const name of Object.keys(listed)) {
+        if (!files.includes(name))
+          faults.push(INDEX.test(name) ? 'index-differs' : 'shares-differ');
+      }
+      for (const name of files.filter((one) => SHARE.test(one))) {
+        if (listed[name] !== hex(await sha256(await need(name)))) faults.push('shares-differ');
+      }
+    }
 
     const identity = identityFrom(secret);
     if ((await recipientOf(identity)) !== read.recipient)
@@ -144,7 +170,7 @@ export class Recording {
       id,
       read,
       parsed,
-      index ? await openNames(index, id, officers) : null,
+      await openNames(indexes, id, officers),
       [...new Set(faults)],
       [],
       headerHash,
@@ -164,16 +190,16 @@ export class Recording {
       .sort((a, b) => a - b);
     const listed = this.manifest?.segments;
     const places: Place[] = [];
+    const documentFaults = [...this.documentFaults];
     if (listed) {
       for (const { segment, t0_us } of listed) {
-        if (inFolder.includes(segment)) places.push({ segment, t0: t0_us });
-        else this.faults.push({ segment, chunk: null, why: 'segment-missing' });
-      }
-      for (const segment of inFolder) {
-        if (!listed.some((one) => one.segment === segment)) {
-          this.faults.push({ segment, chunk: null, why: 'manifest-differs' });
+        places.push({ segment, t0: t0_us });
+        if (!inFolder.includes(segment)) {
+          this.faults.push({ segment, chunk: null, why: 'segment-missing' });
         }
       }
+      const isListed = (segment: number) => listed.some((one) => one.segment === segment);
+      if (!inFolder.every(isListed)) documentFaults.push('manifest-differs');
     } else {
       for (const segment of inFolder) {
         const chain = await this.chain(segment);
@@ -181,7 +207,7 @@ export class Recording {
         else this.faults.push({ segment, chunk: null, why: 'chain-unreadable' });
       }
     }
-    return Object.assign(this, { places });
+    return Object.assign(this, { places, documentFaults: [...new Set(documentFaults)] });
   }
 
   get segmentNumbers(): readonly number[] {
@@ -208,7 +234,12 @@ export class Recording {
     try {
       return await opening;
     } catch (error) {
-      if (error instanceof TypeError) this.segments.delete(number); // the network, not the file
+      // A server that does not answer, or refuses, says nothing about the file.
+      const isMissing = error instanceof Unreachable && error.status === 404;
+      if (error instanceof TypeError || (error instanceof Unreachable && !isMissing)) {
+        this.segments.delete(number);
+        throw error;
+      }
       if (!this.faults.some((fault) => fault.segment === number)) {
         this.faults.push({ segment: number, chunk: null, why: 'chain-unreadable' });
       }
@@ -305,15 +336,36 @@ export class Recording {
 /** A packet may be journalled a little after the keyframe's own time was noted. */
 const SLACK_US = 100_000;
 
-/** The names, or null when none of the officers' keys opens them. */
+/** The list of names, and those that later writers have added to it. */
+const INDEX = /^index(-\d{6})?\.age$/;
+const SHARE = /^(share-c.*|break-glass)\.age$/;
+
+/** The names of the indexes among these files, the first writer's first. */
+export function indexesOf(files: readonly string[]): readonly string[] {
+  return files
+    .filter((name) => INDEX.test(name))
+    .sort((a, b) => a.length - b.length || (a < b ? -1 : 1));
+}
+
+/** The names of all indexes together, or null when the officers' keys open none. */
 export async function openNames(
-  file: Bytes,
+  files: readonly Bytes[],
   recording: string,
   officers: readonly string[],
 ): Promise<Names | null> {
-  try {
-    return readDocument<Names>(await openFile(file, officers), recording);
-  } catch {
-    return null;
+  const found: Names[] = [];
+  for (const file of files) {
+    try {
+      found.push(readDocument<Names>(await openFile(file, officers), recording));
+    } catch {
+      // It is for others, or changed; what can be read of the names is shown all the same.
+    }
   }
+  const [first] = found;
+  if (!first) return null;
+  return {
+    ...first,
+    participants: found.flatMap((names) => names.participants),
+    tracks: found.flatMap((names) => names.tracks ?? []),
+  };
 }

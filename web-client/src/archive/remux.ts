@@ -3,7 +3,7 @@
  * packets, makes frames of them, puts them on the recording's clock and packs them into WebM or MP4.
  * Fed in the order of the journal; `advance` says up to when everything was read.
  */
-import type { Clocks, TrackClock } from './clock';
+import type { Clocks } from './clock';
 import { type Codec, codecOf } from './depacketize';
 import type { Depacketizer, Frame } from './depacketize/frame';
 import { opusDuration, SILENCE, SILENCE_US } from './depacketize/opus';
@@ -50,7 +50,6 @@ interface Timed {
 export class TrackRemuxer {
   private readonly order = new Order();
   private readonly depacketizer: Depacketizer;
-  private readonly clock: TrackClock;
   private readonly codec: Codec;
   /** Frames whose time is not settled. */
   private untimed: Frame[] = [];
@@ -76,15 +75,14 @@ export class TrackRemuxer {
    */
   constructor(
     private readonly track: TrackEntry,
-    clocks: Clocks,
+    private readonly clocks: Clocks,
     private readonly from: number,
     private readonly duration?: number,
   ) {
     const codec = codecOf(track.mime);
     if (!codec) throw new Error('not playable');
     this.codec = codec;
-    this.depacketizer = codec.depacketizer();
-    this.clock = clocks.track(track.track, track.participant, track.clock_rate);
+    this.depacketizer = codec.depacketizer(track);
     this.size = { width: track.width ?? 0, height: track.height ?? 0 };
   }
 
@@ -122,13 +120,15 @@ export class TrackRemuxer {
   /** Gives the frames their times as soon as their stretch is settled. */
   private time(now: number): void {
     for (let first = this.untimed[0]; first; first = this.untimed[0]) {
-      if (!this.clock.isSettled(first.arrival)) {
+      const { track, participant, clock_rate } = this.track;
+      const clock = this.clocks.source({ track, ssrc: first.ssrc }, participant, clock_rate);
+      if (!clock.isSettled(first.arrival)) {
         const isPatient = now - first.arrival < REPORT_WAIT_US;
-        if (isPatient && !this.clock.hasReport(first.arrival)) return;
-        this.clock.settle(this.untimed);
+        if (isPatient && !clock.hasReport(first.arrival)) return;
+        clock.settle(this.untimed.filter((frame) => frame.ssrc === first.ssrc));
       }
       this.untimed.shift();
-      const at = this.clock.at(first);
+      const at = clock.at(first);
       if (this.track.kind === 'video') this.picture({ at, frame: first });
       else this.sound({ at, frame: first });
     }

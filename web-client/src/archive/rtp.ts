@@ -33,6 +33,11 @@ export function readRtp(bytes: Uint8Array): RtpPacket | null {
   };
 }
 
+/** The source of a packet, or null when the bytes are none. */
+export function sourceOf(bytes: Uint8Array): number | null {
+  return bytes.length < 12 ? null : view(bytes).getUint32(8);
+}
+
 /** Makes numbers of `bits` bits that wrap into numbers that do not. */
 export class Unwrapper {
   private last: number | null = null;

@@ -45,9 +45,21 @@ export class ServerSource implements Source {
     return response.status === 206 ? bytes : bytes.slice(from, until);
   }
 
+  /** The names of all files. */
+  async list(): Promise<readonly string[]> {
+    const response = await this.ask('', {});
+    if (!response.ok) throw await refusal(response);
+    const { files } = (await response.json()) as { files: ReadonlyArray<{ name: string }> };
+    return files.map((file) => file.name);
+  }
+
   private get(name: string, headers: Record<string, string>): Promise<Response> {
+    return this.ask(`/files/${name}`, headers);
+  }
+
+  private ask(path: string, headers: Record<string, string>): Promise<Response> {
     const { base, token } = this.access;
-    return fetch(`${base}/recordings/${this.recording}/files/${name}`, {
+    return fetch(`${base}/recordings/${this.recording}${path}`, {
       headers: {
         Authorization: `Bearer ${token}`,
         ...(this.replay ? { 'Consilium-Replay': this.replay } : {}),

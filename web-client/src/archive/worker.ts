@@ -12,6 +12,7 @@ import { type Lane, lanes, type Person, people } from './lanes';
 import type {
   Failure,
   FromWorker,
+  Named,
   NamesOf,
   Opened,
   OpenRequest,
@@ -20,7 +21,7 @@ import type {
   ToWorker,
   Unlocked,
 } from './protocol';
-import { openNames, openSecret, Recording, TooFewShares } from './recording';
+import { indexesOf, openNames, openSecret, Recording, TooFewShares } from './recording';
 import { type Access, ServerSource, Unreachable } from './source';
 import { survey } from './survey';
 
@@ -59,8 +60,8 @@ const answers: { [Q in Question]: (ask: Questions[Q]['ask']) => Promise<Question
       const found: NamesOf[] = [];
       const left = [...recordings];
       const work = async () => {
-        for (let id = left.shift(); id; id = left.shift()) {
-          const names = await namesOf(id);
+        for (let one = left.shift(); one; one = left.shift()) {
+          const names = await namesOf(one);
           if (names) found.push(names);
         }
       };
@@ -131,13 +132,19 @@ async function unlock(file: Bytes, passphrase: string): Promise<Unlocked> {
   }
 }
 
-async function namesOf(id: string): Promise<NamesOf | null> {
+async function namesOf({ recording, isResumable }: Named): Promise<NamesOf | null> {
   try {
-    const file = await new ServerSource(access, id, null).file('index.age');
-    const names = file && (await openNames(file, id, officers));
+    const source = new ServerSource(access, recording, null);
+    const listed = isResumable ? await source.list() : ['index.age'];
+    const files = await Promise.all(indexesOf(listed).map((name) => source.file(name)));
+    const names = await openNames(
+      files.filter((file) => file !== null),
+      recording,
+      officers,
+    );
     if (!names) return null;
     const people = names.participants.map((one) => one.name || one.identity);
-    return { recording: id, room: names.room, people: [...new Set(people)] };
+    return { recording, room: names.room, people: [...new Set(people)] };
   } catch {
     // A list without one name is better than no list.
     return null;

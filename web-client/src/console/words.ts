@@ -137,6 +137,10 @@ export function documentWord(i18n: I18n, fault: DocumentFault): string {
       return i18n._('The manifest’s signature is wrong.');
     case 'manifest-differs':
       return i18n._('The manifest does not fit the other files.');
+    case 'not-logged':
+      return i18n._('Nothing proves that the manifest is in the transparency log.');
+    case 'shares-differ':
+      return i18n._('An officer’s share of the key was changed after the recording was closed.');
     case 'index-differs':
       return i18n._('The list of names was changed after the recording was closed.');
   }

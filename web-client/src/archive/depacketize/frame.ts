@@ -4,6 +4,8 @@ import type { Ordered } from '../order';
 export interface Frame {
   /** The RTP timestamp of its packets. */
   readonly timestamp: number;
+  /** Their source: each layer of a track has its own, with timestamps of its own. */
+  readonly ssrc: number;
   readonly sequence: number;
   readonly arrival: number;
   readonly isKey: boolean;
@@ -39,6 +41,8 @@ export abstract class VideoDepacketizer implements Depacketizer {
   push(one: Ordered): Frame[] {
     const { timestamp, payload, isMarked } = one.packet;
     const out: Frame[] = [];
+    // Another layer begins with a keyframe, maybe in the middle of a picture of the one before.
+    if (this.parts[0] && this.parts[0].packet.ssrc !== one.packet.ssrc) this.parts = [];
     // Without a loss between them the frame before is whole, though its marker was not set.
     if (this.parts[0] && this.parts[0].packet.timestamp !== timestamp && !one.isAfterLoss) {
       this.finish(out);
@@ -106,6 +110,7 @@ export function stamp(parts: readonly Ordered[]) {
   if (!first) throw new Error('a frame has at least one packet');
   return {
     timestamp: first.packet.timestamp,
+    ssrc: first.packet.ssrc,
     sequence: first.sequence,
     arrival: first.arrival,
   };

@@ -1,4 +1,5 @@
 /** Which codecs can be replayed, and in which container a browser takes them. */
+import type { TrackEntry } from '../documents';
 import { Av1Depacketizer } from './av1';
 import type { Depacketizer } from './frame';
 import { H264Depacketizer } from './h264';
@@ -12,7 +13,7 @@ export interface Codec {
   /** For `MediaSource.isTypeSupported` and `addSourceBuffer`. */
   readonly type: string;
   readonly extension: 'webm' | 'mp4';
-  readonly depacketizer: () => Depacketizer;
+  readonly depacketizer: (track: Pick<TrackEntry, 'red_payload_type'>) => Depacketizer;
 }
 
 const webm = (kind: 'audio' | 'video', name: string) => `${kind}/webm; codecs="${name}"`;
@@ -22,13 +23,7 @@ const CODECS: Readonly<{ [mime: string]: Codec }> = {
     matroska: 'A_OPUS',
     type: webm('audio', 'opus'),
     extension: 'webm',
-    depacketizer: () => new OpusDepacketizer(false),
-  },
-  'audio/red': {
-    matroska: 'A_OPUS',
-    type: webm('audio', 'opus'),
-    extension: 'webm',
-    depacketizer: () => new OpusDepacketizer(true),
+    depacketizer: (track) => new OpusDepacketizer(track.red_payload_type),
   },
   'video/vp8': {
     matroska: 'V_VP8',

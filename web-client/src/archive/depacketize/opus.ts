@@ -12,11 +12,12 @@ export const SILENCE_US = 20_000;
 export class OpusDepacketizer implements Depacketizer {
   readonly isIntra = true;
 
-  constructor(private readonly isRed: boolean) {}
+  /** `red`: the payload type of packets in RED; they come mixed with bare ones. */
+  constructor(private readonly red: number | undefined) {}
 
   push(one: Ordered): Frame[] {
-    const { payload } = one.packet;
-    const bytes = this.isRed ? primary(payload) : payload;
+    const { payload, payloadType } = one.packet;
+    const bytes = payloadType === this.red ? primary(payload) : payload;
     if (!bytes || bytes.length === 0) return [];
     return [{ ...stamp([one]), isKey: true, bytes }];
   }

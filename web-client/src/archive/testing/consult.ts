@@ -25,6 +25,8 @@ export interface Wishes {
   readonly officers: readonly string[];
   readonly threshold?: number;
   readonly state?: 'closed' | 'open';
+  /** The payload type of redundant sound. */
+  readonly red?: number;
 }
 
 /** How far the clocks of the two people are from the server's, in microseconds. */
@@ -41,7 +43,10 @@ export function consult(wishes: Wishes): Plan {
     const video = participant * 2;
     const audio = participant * 2 - 1;
     tracks.push(
-      track(audio, participant, 'audio', joined, duration),
+      {
+        ...track(audio, participant, 'audio', joined, duration),
+        ...(wishes.red ? { red_payload_type: wishes.red } : {}),
+      },
       track(video, participant, 'video', joined, duration),
     );
     const offset = CLOCK_OFFSETS[participant - 1] ?? 0;

@@ -231,6 +231,11 @@ export async function write(plan: Plan): Promise<Written> {
       duration_us: plan.duration,
       header: hex(sha256(header)),
       index: hex(sha256(index)),
+      shares: Object.fromEntries(
+        [...files]
+          .filter(([name]) => name.startsWith('share-c'))
+          .map(([name, bytes]) => [name, hex(sha256(bytes))]),
+      ),
       writers: [{ writer: 0, sha256: hex(sha256(writerFile)) }],
       segments,
       participants: plan.participants,
@@ -242,8 +247,24 @@ export async function write(plan: Plan): Promise<Written> {
       shreddable: true,
     });
     sign('manifest', 'manifest', manifest);
+    put('manifest.proof', proof(plan.id, manifest, node));
   }
   return { files, release: share('release', 1, releasePart), identity };
+}
+
+/** That a log whose only entry is this manifest has it. */
+function proof(recording: string, manifest: Uint8Array, node: ReturnType<typeof signingKey>) {
+  const entry = utf8(
+    JSON.stringify({ type: 'manifest', recording, sha256: hex(sha256(manifest)), at: '' }),
+  );
+  const root = sha256(join(Uint8Array.of(0), entry));
+  const origin = 'consilium/test';
+  const note = `${origin}\n1\n${base64(root)}\n`;
+  const id = sha256(join(utf8(`${origin}\n`), Uint8Array.of(1), node.public)).subarray(0, 4);
+  const signature = base64(join(id, node.sign(utf8(note))));
+  return utf8(
+    `c2sp.org/tlog-proof@v1\nextra ${base64(entry)}\nindex 0\n\n${note}\n\u2014 ${origin} ${signature}\n`,
+  );
 }
 
 /** Records in chunks; `starts` has for each chunk the time of its first record and whether a flush stands before it. */

@@ -256,10 +256,12 @@ function useNames(
       setNames(new Map());
       return;
     }
-    const ids = (recordings ?? []).filter((one) => one.state !== 'expired').map((one) => one.id);
+    const wanted = (recordings ?? [])
+      .filter((one) => one.state !== 'expired')
+      .map((one) => ({ recording: one.id, isResumable: one.state !== 'closed' }));
     const read = async () => {
-      for (let at = 0; at < ids.length && mine === turn.current; at += NAMES) {
-        const found = await vault.ask('names', { recordings: ids.slice(at, at + NAMES) });
+      for (let at = 0; at < wanted.length && mine === turn.current; at += NAMES) {
+        const found = await vault.ask('names', { recordings: wanted.slice(at, at + NAMES) });
         if (mine !== turn.current) return;
         setNames(
           (before) => new Map([...before, ...found.map((one) => [one.recording, one] as const)]),
