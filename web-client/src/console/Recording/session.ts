@@ -11,6 +11,8 @@ import { merged } from './coverage';
 import { told } from './spans';
 
 const REPORT_EVERY_MS = 10_000;
+/** The server takes so many stretches at once. */
+const RANGES_MAX = 64;
 /** So many reports may fail before the replay stops: what cannot be logged must not be seen. */
 const FAILURES_MAX = 2;
 
@@ -127,7 +129,10 @@ export class ReplaySession {
     if (ranges.length === 0) return;
     this.unreported = [];
     try {
-      await this.api.watched(this.replay, ranges);
+      while (ranges.length > 0) {
+        await this.api.watched(this.replay, ranges.slice(0, RANGES_MAX));
+        ranges.splice(0, RANGES_MAX);
+      }
       this.failures = 0;
       if (this.findings.isUnlogged) this.set({ isUnlogged: false });
     } catch (error) {
