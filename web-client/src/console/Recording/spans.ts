@@ -35,15 +35,28 @@ export function isWithin(spans: readonly Span[], at: number): boolean {
   return spans.some((span) => at >= span.from && at < span.until);
 }
 
-/** Events of the sealed journal and of the clear manifest tell the same twice: the fuller one stays. */
+/**
+ * Events of the sealed journal and of the clear manifest tell the same twice: the fuller one stays.
+ * The clear one may not say who wrote, and names no track that had no number then.
+ */
 export function told(before: readonly Told[], news: readonly Told[]): Told[] {
-  const out = new Map<string, Told>();
+  const out = new Map<string, Told[]>();
   for (const event of [...before, ...news]) {
-    const key = `${event.type} ${Math.round(event.at_us / 1000)} ${event.participant ?? ''} ${event.track ?? ''}`;
-    const known = out.get(key);
-    if (!known || Object.keys(event).length > Object.keys(known).length) out.set(key, event);
+    const key = `${event.type} ${Math.round(event.at_us / 1000)}`;
+    const alike = out.get(key) ?? [];
+    const at = alike.findIndex(
+      (one) =>
+        isCompatible(one.participant, event.participant) && isCompatible(one.track, event.track),
+    );
+    const known = alike[at];
+    if (!known) out.set(key, [...alike, event]);
+    else if (Object.keys(event).length > Object.keys(known).length) alike[at] = event;
   }
-  return [...out.values()].sort((a, b) => a.at_us - b.at_us);
+  return [...out.values()].flat().sort((a, b) => a.at_us - b.at_us);
+}
+
+function isCompatible(one: number | undefined, other: number | undefined): boolean {
+  return !one || !other || one === other;
 }
 
 function toggled(changes: ReadonlyArray<readonly [number, boolean]>, duration: number): Span[] {
