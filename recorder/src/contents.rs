@@ -62,6 +62,10 @@ pub struct TrackEntry {
     pub mime: String,
     /// RTP timestamp units per second.
     pub clock_rate: u32,
+    /// The payload type of packets in RFC 2198: whoever begins in the middle of a segment has seen no
+    /// record of the track.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub red_payload_type: Option<u8>,
     /// Its first packet, microseconds since the start.
     pub from_us: u64,
     /// Its last packet.

@@ -324,6 +324,7 @@ fn contents(until_us: u64) -> Contents {
         source: Source::Camera,
         mime: "video/VP8".into(),
         clock_rate: 90_000,
+        red_payload_type: None,
         from_us: 7_000,
         until_us,
         expected: until_us / 7_000,

@@ -114,6 +114,7 @@ impl LiveTrack {
             source: self.body.source,
             mime: self.body.mime.clone(),
             clock_rate: self.body.clock_rate,
+            red_payload_type: self.body.red_payload_type,
             from_us: self.from_us.unwrap_or(self.until_us),
             until_us: self.until_us,
             expected,
