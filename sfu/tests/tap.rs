@@ -780,6 +780,28 @@ fn a_recorded_picture_begins_anew_every_ten_seconds() {
 }
 
 #[test]
+fn a_recorder_that_lost_something_gets_a_keyframe_of_every_picture() {
+    let Consult {
+        mut sim,
+        room,
+        camera,
+        ..
+    } = consult(18);
+    gate(&mut sim, DOCTOR, true);
+    sim.direct(0, room, Command::RefreshTap);
+    let mut recorder = Recorder::new();
+    recorder.attach(&mut sim, 0, room);
+    recorder.run(&mut sim, seconds(4));
+    let asked = sim.now;
+    sim.direct(0, room, Command::RefreshTap);
+    recorder.run(&mut sim, seconds(1));
+    recorder.check();
+    let mut packets = recorder.packets_of(camera);
+    let keyframe = packets.find(|packet| packet.starts_keyframe && packet.at > asked);
+    assert!(keyframe.is_some(), "long before the ten seconds are over");
+}
+
+#[test]
 fn a_loss_that_is_not_made_good_is_followed_by_a_keyframe() {
     let Consult {
         mut sim,

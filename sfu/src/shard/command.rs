@@ -134,6 +134,9 @@ pub enum Command {
     },
     /// Ends the recording here. Its reader is told all that came before.
     DetachTap,
+    /// The recorder has lost what it was given for a while: every picture that is recorded here gets
+    /// a keyframe. Without a tap it does nothing.
+    RefreshTap,
     /// Whether what a transport publishes may be recorded: not before this has said so. With a tap
     /// or without one, it counts from the next packet on. Opening asks for keyframes.
     SetTapGate {

@@ -109,6 +109,7 @@ impl Shard {
                 self.attach_tap(now, room, tap, picture_max);
             }
             Command::DetachTap => self.router.detach_tap(now, room),
+            Command::RefreshTap => self.router.refresh_recorded(room),
             Command::SetTapGate { transport, is_open } => {
                 let peer = self.peer_in(room, transport)?;
                 self.set_tap_gate(now, peer, is_open);

@@ -349,14 +349,19 @@ impl Router {
             Pushed::Dropped(packets) => self.stats.tap_packets_dropped += packets,
             Pushed::Resumed => {
                 self.tell_room(room, EventKind::TapResumed);
-                for index in 0..self.rooms.room(room).publications.len() {
-                    let place = self.rooms.room(room).publications[index];
-                    if let Tapped::Open(track) = &self.rooms.publications[place].tapped
-                        && let Some(rank) = track.wanted()
-                    {
-                        self.want_keyframe(place, rank);
-                    }
-                }
+                self.refresh_recorded(room);
+            }
+        }
+    }
+
+    /// What is recorded of a room has a hole somewhere on its way, which keyframes heal.
+    pub(super) fn refresh_recorded(&mut self, room: usize) {
+        for index in 0..self.rooms.room(room).publications.len() {
+            let place = self.rooms.room(room).publications[index];
+            if let Tapped::Open(track) = &self.rooms.publications[place].tapped
+                && let Some(rank) = track.wanted()
+            {
+                self.want_keyframe(place, rank);
             }
         }
     }

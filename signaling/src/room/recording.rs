@@ -333,7 +333,13 @@ impl Room {
             Report::Refused { is_full, text } => self.refused_recording(now, is_full, &text),
             Report::Durable(ticket) => self.durable(ticket),
             Report::Interrupted(reason) => self.stuck(Some(&reason)),
-            Report::Resumed => self.stuck(None),
+            Report::Resumed => {
+                self.stuck(None);
+                // What was to be written meanwhile is lost, and pictures build on each other.
+                for &worker in &self.recording.attached {
+                    self.spread.send(worker, Command::RefreshTap);
+                }
+            }
             Report::Closed => {
                 let was_asked = self.recording.phase == Phase::Ending;
                 self.closed((!was_asked).then_some("the recording was closed by the recorder"));

@@ -122,6 +122,7 @@ impl Archive {
                 }
             }
             1 if which > 200 => Command::DetachTap,
+            1 if which > 180 => Command::RefreshTap,
             1 | 2 => Command::SetTapGate {
                 transport: TransportId(u64::from(which / 8 % 5)),
                 is_open: which & 1 != 0,

@@ -90,6 +90,12 @@ impl Scene {
         })
     }
 
+    /// How often keyframes were asked for.
+    fn refreshed(&mut self) -> usize {
+        let asked = self.commanded(|command| matches!(command, Command::RefreshTap).then_some(()));
+        asked.len()
+    }
+
     fn start(&mut self, target: Target) -> AskId {
         let id = AskId(self.room.take_notices().len() as u64 + 100);
         let ask = Ask {
@@ -469,6 +475,21 @@ fn a_token_chooses_the_policy_where_the_server_leaves_a_choice() {
 }
 
 #[test]
+fn a_screen_is_recorded_in_full_size_and_a_camera_within_the_bound() {
+    let mut scene = Scene::recorded_by(Policy::Must);
+    let mut wang = scene.enter("wang", Some("granted"));
+    let mut wishes = |source| {
+        scene.publish(&mut wang, TrackType::Video, source);
+        scene.commanded(|command| match command {
+            Command::SetTapWish { wish, .. } => Some(*wish),
+            _ => None,
+        })
+    };
+    assert_eq!(wishes(TrackSource::Camera), []);
+    assert_eq!(wishes(TrackSource::ScreenShare), [Some(LayerWish::Best)]);
+}
+
+#[test]
 fn an_interruption_is_told_and_so_is_its_end() {
     let mut scene = Scene::recorded_by(Policy::Must);
     let mut wang = scene.enter("wang", Some("granted"));
@@ -486,7 +507,9 @@ fn an_interruption_is_told_and_so_is_its_end() {
     assert_eq!(scene.egress_events(), []);
     // A worker that drops packets is another trouble, and both must be over.
     scene.event(EventKind::TapOverflowed);
+    assert_eq!(scene.refreshed(), 0);
     scene.report(Report::Resumed);
+    assert_eq!(scene.refreshed(), 1, "pictures begin anew");
     assert_eq!(scene.shown(&wang), Some("interrupted"));
     scene.event(EventKind::TapResumed);
     assert_eq!(scene.shown(&wang), Some("on"));
