@@ -23,7 +23,7 @@ use crate::sdp::{Direction, Offer, Reply, Section, SectionKind, answer, params};
 use crate::sid;
 use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::signal_response::Message;
-use crate::wire::proto::{DisconnectReason, SessionDescription, TrackSubscribed};
+use crate::wire::proto::{DisconnectReason, SessionDescription, TrackSource, TrackSubscribed};
 
 /// A fresh assignment of a track to a slot.
 pub(super) fn assignment(publication: PublicationId) -> Assignment {
@@ -412,6 +412,13 @@ fn publish(
         commands.push(Command::SetMuted {
             publication,
             muted: true,
+        });
+    }
+    if kind == MediaKind::Video && track.info.source() == TrackSource::ScreenShare {
+        // A smaller layer of a screen shows that there was text, not which.
+        commands.push(Command::SetTapWish {
+            publication,
+            wish: Some(LayerWish::Best),
         });
     }
     Some((publication, commands))
