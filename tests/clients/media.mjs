@@ -1,13 +1,23 @@
 // Fake media of the tests: everyone has a colour and a tone of their own, and a mark that moves, so
 // that a test can tell whose picture and sound arrived and that the picture is alive.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 export const SAMPLE_RATE = 48_000;
 export const WIDTH = 640;
 export const HEIGHT = 360;
 export const FRAMES_PER_SECOND = 15;
+// Numbers of pictures begin again after 2048: two minutes at fifteen a second.
+export const NUMBER_BITS = 11;
 
 // Tones that are no multiples of each other: a distorted one cannot pass for another's.
 export const PEOPLE = {
@@ -38,6 +48,76 @@ export function files(who, folder) {
     ...['-ac', '1'],
   ]);
   return { video, audio };
+}
+
+// Files for a fake camera whose every picture says its number in bars, and for its microphone.
+export function numberedFiles(who, folder, count = 2 ** NUMBER_BITS) {
+  mkdirSync(folder, { recursive: true });
+  const video = join(folder, `${who}-numbered-${count}.mjpeg`);
+  const audio = join(folder, `${who}-wavering.wav`);
+  // Chromium takes a tone that stays the same for noise and takes it away.
+  const wavering = `sine=frequency=${PEOPLE[who].hz}:sample_rate=${SAMPLE_RATE}:duration=4,tremolo=f=4:d=0.9`;
+  make(audio, ['-f', 'lavfi', '-i', wavering, '-ac', '1']);
+  if (existsSync(video)) return { video, audio };
+  const raw = join(folder, `draft-${process.pid}-${who}.i420`);
+  const out = openSync(raw, 'w');
+  for (let n = 0; n < count; n++) {
+    writeSync(out, number(picture(PEOPLE[who].rgb, n), n));
+  }
+  closeSync(out);
+  make(video, [
+    ...['-f', 'rawvideo', '-pix_fmt', 'yuv420p', '-s', `${WIDTH}x${HEIGHT}`],
+    ...['-r', String(FRAMES_PER_SECOND), '-i', raw],
+    ...['-q:v', '3', '-pix_fmt', 'yuvj420p', '-c:v', 'mjpeg'],
+  ]);
+  rmSync(raw);
+  return { video, audio };
+}
+
+// Writes a number into a picture: white and black bars in its lowest eighth, least bit left. They
+// stay readable in a quarter of the size and at the bit rate of a first second.
+export function number(frame, n, width = WIDTH, height = HEIGHT) {
+  const from = Math.floor((height * 7) / 8);
+  for (let bit = 0; bit < NUMBER_BITS; bit++) {
+    const left = Math.round((bit * width) / NUMBER_BITS);
+    const right = Math.round(((bit + 1) * width) / NUMBER_BITS);
+    const luma = (n >> bit) & 1 ? 235 : 16;
+    for (let y = from; y < height; y++) frame.fill(luma, y * width + left, y * width + right);
+  }
+  const [chroma, cw] = [width * height, width / 2];
+  for (const plane of [chroma, chroma + chroma / 4]) {
+    frame.fill(128, plane + (from / 2) * cw, plane + (height / 2) * cw);
+  }
+  return frame;
+}
+
+// The number in one row of brightness, one value for each bar; null where a bar is neither.
+export function readNumber(bars) {
+  let n = 0;
+  for (const [bit, luma] of bars.entries()) {
+    if (luma > 88 && luma < 168) return null;
+    if (luma >= 168) n += 2 ** bit;
+  }
+  return n;
+}
+
+// Every picture of a recorded file: when it is shown, in seconds, and its number.
+export function numbersIn(file) {
+  const run = (program, options) =>
+    execFileSync(program, ['-v', 'error', ...options], { maxBuffer: 1 << 28 });
+  const packets = ['-select_streams', 'v', '-show_entries', 'packet=pts_time', '-of', 'csv=p=0'];
+  const times = String(run('ffprobe', [...packets, file]))
+    .split('\n')
+    .map((line) => Number.parseFloat(line))
+    .filter((time) => Number.isFinite(time));
+  // The middle of the bars, each made one point.
+  const filter = `crop=iw:ih/32:0:ih*15/16,scale=${NUMBER_BITS}:1:flags=area,format=gray`;
+  const raw = ['-i', file, '-vf', filter, '-vsync', 'passthrough', '-f', 'rawvideo', '-'];
+  const bars = run('ffmpeg', raw);
+  return times.map((at, i) => ({
+    at,
+    number: readNumber([...bars.subarray(i * NUMBER_BITS, (i + 1) * NUMBER_BITS)]),
+  }));
 }
 
 function make(file, options) {

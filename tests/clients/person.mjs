@@ -16,7 +16,17 @@ import {
   VideoSource,
   VideoStream,
 } from '@livekit/rtc-node';
-import { FRAMES_PER_SECOND, HEIGHT, SAMPLE_RATE, WIDTH, loudest, picture, tone } from './media.mjs';
+import {
+  FRAMES_PER_SECOND,
+  HEIGHT,
+  loudest,
+  NUMBER_BITS,
+  number,
+  picture,
+  SAMPLE_RATE,
+  tone,
+  WIDTH,
+} from './media.mjs';
 
 // What is judged is the last second.
 const WINDOW = SAMPLE_RATE;
@@ -122,12 +132,14 @@ export class Person {
     }
   }
 
-  async show(rgb, { width = WIDTH, height = HEIGHT, simulcast = true } = {}) {
+  async show(rgb, { width = WIDTH, height = HEIGHT, simulcast = true, isNumbered = false } = {}) {
     const source = new VideoSource(width, height);
     const track = LocalVideoTrack.createVideoTrack('camera', source);
     let n = 0;
     const timer = setInterval(() => {
-      const frame = picture(rgb, n++, width, height);
+      const frame = picture(rgb, n, width, height);
+      if (isNumbered) number(frame, n, width, height);
+      n = (n + 1) % 2 ** NUMBER_BITS;
       source.captureFrame(new VideoFrame(frame, width, height, VideoBufferType.I420));
     }, 1_000 / FRAMES_PER_SECOND);
     this.#feeds.push({ stop: () => clearInterval(timer) });

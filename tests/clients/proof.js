@@ -10,6 +10,14 @@
     }
   };
 
+  const blobs = new Map();
+  const name = URL.createObjectURL.bind(URL);
+  URL.createObjectURL = (object) => {
+    const url = name(object);
+    if (object instanceof Blob) blobs.set(url, object);
+    return url;
+  };
+
   const pixels = (video, width = 32, height = 18) => {
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [width, height];
@@ -50,6 +58,33 @@
         rgb: mean(after),
         size: [video.videoWidth, video.videoHeight],
       };
+    },
+
+    // The bytes of a file that the page has made, in base64: its policy lets nobody fetch it.
+    async blob(url) {
+      const reader = new FileReader();
+      const done = new Promise((resolve) => {
+        reader.onload = resolve;
+      });
+      reader.readAsDataURL(blobs.get(url));
+      await done;
+      return reader.result.split(',')[1];
+    },
+
+    // Mean colour and size of a picture that stands, and the brightness of the bars in its lowest
+    // part, which say its number.
+    still(video, bits) {
+      if (!video?.videoWidth) return null;
+      const [width, height] = [bits * 8, 128];
+      const data = pixels(video, width, height);
+      const bars = Array.from({ length: bits }, (_, bit) => {
+        const at = (120 * width + bit * 8 + 4) * 4;
+        return Math.round((data[at] + data[at + 1] + data[at + 2]) / 3);
+      });
+      const size = [video.videoWidth, video.videoHeight];
+      // Without the bars and the mark, which are of no colour.
+      const rgb = mean(data.subarray(0, width * 60 * 4));
+      return { rgb, bars, size };
     },
 
     // The loudest frequency of a stream's sound, measured over `ms`.

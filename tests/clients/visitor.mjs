@@ -26,6 +26,21 @@ export class Visitor {
     return Visitor.#in(other.browser, identity, url, token);
   }
 
+  // Opens a whole address, as from a link, with nothing but what everybody has.
+  static async link(identity, address, options = {}) {
+    const browser = await launch();
+    const context = await browser.newContext({
+      locale: 'en-GB',
+      viewport: { width: 1440, height: 900 },
+      ...options,
+    });
+    const page = await context.newPage();
+    await page.addInitScript({ path: PROOF });
+    const visitor = new Visitor(browser, page, identity);
+    await page.goto(address);
+    return visitor;
+  }
+
   static async #in(browser, identity, url, token) {
     const context = await browser.newContext({
       permissions: ['camera', 'microphone'],
@@ -41,6 +56,11 @@ export class Visitor {
 
   control(testId) {
     return this.page.getByTestId(testId);
+  }
+
+  // Presses a button without waiting for the page to stand still, which a busy machine never does.
+  async press(testId) {
+    await this.control(testId).evaluate((button) => button.click());
   }
 
   async join() {

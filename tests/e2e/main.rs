@@ -9,4 +9,5 @@ mod hostile;
 mod page;
 mod recording;
 mod refusals;
+mod replay;
 mod suites;

@@ -127,6 +127,25 @@ pub fn get(server: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Respon
     Response::read(stream)
 }
 
+/// Sends JSON to `target` with further header lines.
+pub fn post(server: SocketAddr, target: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    let mut stream = connect(server);
+    let length = body.len();
+    let mut request = format!(
+        "POST {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n"
+    );
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    request.push_str(body);
+    stream
+        .write_all(request.as_bytes())
+        .expect("the server reads the request");
+    Response::read(stream)
+}
+
 /// Asks for a WebSocket upgrade of `target` and reads the refusal. Panics when it is granted.
 pub fn refused_upgrade(server: SocketAddr, target: &str) -> Response {
     let mut stream = connect(server);

@@ -10,6 +10,7 @@ pub mod flood;
 pub mod http;
 pub mod metrics;
 pub mod namespace;
+pub mod officer;
 pub mod process;
 pub mod report;
 pub mod server;

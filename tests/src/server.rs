@@ -43,12 +43,15 @@ impl Build {
 
     /// A command of that binary, without the caller's own settings.
     pub fn command(self) -> Command {
-        let mut command = Command::new(self.path());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONSILIUM_")) {
-            command.env_remove(name);
-        }
-        command
+        without_settings(Command::new(self.path()))
     }
+}
+
+fn without_settings(mut command: Command) -> Command {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONSILIUM_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// A running server.
@@ -88,7 +91,10 @@ impl Server {
 
     /// Starts `build` with exactly this configuration and waits until it listens.
     pub fn start(build: Build, config: &str) -> Self {
-        let process = Self::spawn(build, config);
+        Self::listening(Self::spawn(build, config))
+    }
+
+    fn listening(process: Process) -> Self {
         let address = process.expect_line(START_TIMEOUT, |line| {
             line.strip_prefix("listening http=")?
                 .split(' ')
@@ -99,12 +105,26 @@ impl Server {
         Self { process, address }
     }
 
+    /// The same as [`Server::start`], but no file may become longer than `bytes`: what a full disk
+    /// does to a journal, for one process.
+    pub fn start_with_small_files(build: Build, config: &str, bytes: u64) -> Self {
+        let mut command = without_settings(Command::new("sh"));
+        // Blocks of 512 bytes. Without the signal a write that goes too far is an error.
+        let limited = "trap '' XFSZ; ulimit -f \"$0\" && exec \"$@\"";
+        command.args(["-c", limited, &(bytes / 512).to_string()]);
+        command.arg(build.path());
+        Self::listening(Self::serve(command, config))
+    }
+
     /// Starts `build` with exactly this configuration, which may be one that it refuses.
     pub fn spawn(build: Build, config: &str) -> Process {
+        Self::serve(build.command(), config)
+    }
+
+    fn serve(mut command: Command, config: &str) -> Process {
         let folder = tree::scratch("configuration");
         let file = folder.join("consilium.toml");
         std::fs::write(&file, config).expect("the scratch folder is writable");
-        let mut command = build.command();
         command
             .current_dir(folder)
             .arg("serve")

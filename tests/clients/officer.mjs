@@ -1,0 +1,190 @@
+// A compliance officer in a real browser at the console: loads a key, gives a reason, seeks and
+// plays, and looks at what is shown and heard with the proofs of proof.js.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { expect } from 'vitest';
+import { NUMBER_BITS, readNumber } from './media.mjs';
+import { Visitor } from './visitor.mjs';
+import { until } from './wait.mjs';
+
+export class Officer {
+  // Ranges of segments that the browser got: { name, bytes: [from, until] }.
+  served = [];
+  // What was played: [from, until] in microseconds.
+  played = [];
+
+  // Opens the console with a link of `consilium token --role compliance`.
+  static async enter(link, options = {}) {
+    const officer = new Officer();
+    officer.visitor = await Visitor.link('officer', `${link}&debug=1`, options);
+    officer.page = officer.visitor.page;
+    officer.page.setDefaultTimeout(60_000);
+    officer.page.on('response', (response) => {
+      const name = /\/files\/(seg-\d{6}\.age)$/.exec(response.url())?.[1];
+      const range = /^bytes (\d+)-(\d+)\//.exec(response.headers()['content-range'] ?? '');
+      if (name && response.ok()) {
+        officer.served.push({ name, bytes: [Number(range[1]), Number(range[2]) + 1] });
+      }
+    });
+    return officer;
+  }
+
+  hook(testId) {
+    return this.page.getByTestId(testId);
+  }
+
+  async loadKey(file, passphrase) {
+    await this.hook('key-button').click();
+    const loader = this.hook('key-loader');
+    await loader.locator('input[type=file]').setInputFiles(file);
+    await loader.locator('input[type=password]').fill(passphrase);
+    await this.hook('key-open').click();
+    // Opening the passphrase takes a second, on a busy machine several; the loader closes then.
+    await loader.waitFor({ state: 'detached' });
+  }
+
+  async goTo(recording) {
+    await this.page.goto(`${this.page.url().split('#')[0]}#recording=${recording}`);
+    await this.page.locator(`[data-testid=recording][data-recording="${recording}"]`).waitFor();
+  }
+
+  // Leaves the recording and comes back to it.
+  async reopen(recording, reason) {
+    await this.page.goto(`${this.page.url().split('#')[0]}#list`);
+    await this.page.locator(`[data-testid=row][data-recording="${recording}"]`).waitFor();
+    await this.goTo(recording);
+    await this.open(reason);
+  }
+
+  async open(reason) {
+    await this.hook('reason').fill(reason);
+    await this.hook('release').click();
+    await this.page.locator('[data-testid=replay][data-settled=true]').waitFor();
+  }
+
+  async state() {
+    const { position, duration, playing, settled } = await this.hook('replay').evaluate(
+      (element) => ({ ...element.dataset }),
+    );
+    const [at, length] = [Number(position), Number(duration)];
+    return { at, length, isPlaying: playing === 'true', isSettled: settled === 'true' };
+  }
+
+  // Goes to a time in microseconds; how long it took until it was on the screen, in milliseconds.
+  async seek(at) {
+    const began = performance.now();
+    await this.page.evaluate((to) => window.consilium.player().seek(to), at);
+    await until(`${at} is shown`, async () => {
+      const now = await this.state();
+      return now.isSettled && Math.abs(now.at - at) < 2;
+    });
+    return performance.now() - began;
+  }
+
+  // The recording plays while `look` looks; what was played is noted.
+  async whilePlaying(look) {
+    const from = (await this.state()).at;
+    await this.page.evaluate(() => window.consilium.player().play());
+    await until('it plays', async () => (await this.state()).at > from + 100_000);
+    const seen = await look();
+    await this.page.evaluate(() => window.consilium.player().pause());
+    const until_ = (await until('it stands', async () => {
+      const now = await this.state();
+      return !now.isPlaying && now;
+    })).at;
+    this.played.push([from, until_]);
+    return seen;
+  }
+
+  // Every tile: who it is, and the picture with its number; nothing where it is covered.
+  async pictures() {
+    const tiles = await this.page.evaluate(
+      (bits) =>
+        Array.from(document.querySelectorAll('[data-testid=tile]'), (tile) => {
+          const video = tile.querySelector('video');
+          const isShown = video && !video.closest('[class*=covered]');
+          return [tile.dataset.identity, isShown ? window.proof.still(video, bits) : null];
+        }),
+      NUMBER_BITS,
+    );
+    const shown = ([who, still]) => [who, still && { ...still, number: readNumber(still.bars) }];
+    return Object.fromEntries(tiles.map(shown));
+  }
+
+  screens() {
+    return this.page.evaluate(() =>
+      Array.from(document.querySelectorAll('[data-testid=screen] video'), (video) => [
+        video.videoWidth,
+        video.videoHeight,
+      ]),
+    );
+  }
+
+  // What is heard of everybody, while it plays.
+  tones(ms) {
+    return this.page.evaluate(async (time) => {
+      const heard = {};
+      const people = new Map(
+        Array.from(document.querySelectorAll('[data-testid=tile]'), (tile) => [
+          tile.dataset.person,
+          tile.dataset.identity,
+        ]),
+      );
+      const listen = async (audio) => {
+        const tone = await window.proof.tone(audio.captureStream(), time);
+        heard[people.get(audio.dataset.person)] = tone;
+      };
+      const sounds = document.querySelectorAll('audio[data-medium=microphone]');
+      await Promise.all(Array.from(sounds, listen));
+      return heard;
+    }, ms);
+  }
+
+  // What stands on the timeline: type and time in microseconds.
+  timeline() {
+    return this.page.evaluate(() =>
+      Array.from(document.querySelectorAll('[data-testid=timeline] [data-event]'), (one) => ({
+        type: one.dataset.event,
+        at: Number(one.dataset.at),
+      })),
+    );
+  }
+
+  async trust() {
+    const badge = this.hook('badge');
+    return { kind: await badge.getAttribute('data-trust'), words: await badge.innerText() };
+  }
+
+  // Puts every exported file into a folder; their paths by name.
+  async export(folder) {
+    await this.page.getByRole('tab').nth(3).click();
+    await this.hook('export').click();
+    await this.hook('exported').waitFor();
+    const files = {};
+    const links = await this.hook('exported').locator('a').all();
+    for (const link of links) {
+      const name = await link.getAttribute('download');
+      files[name] = `${folder}/${name}`;
+      const url = await link.getAttribute('href');
+      const bytes = await this.page.evaluate((at) => window.proof.blob(at), url);
+      writeFileSync(files[name], Buffer.from(bytes, 'base64'));
+    }
+    // Chromium saves ten files on end and then asks: one shows that they can be saved.
+    const saved = this.page.waitForEvent('download');
+    await links.at(-1).click();
+    expect(readFileSync(await (await saved).path())).toEqual(readFileSync(Object.values(files).at(-1)));
+    await this.page.getByRole('tab').first().click();
+    return files;
+  }
+
+  errors() {
+    return this.visitor.console.filter((line) => line.startsWith('error'));
+  }
+
+  dump() {
+    return this.visitor.dump();
+  }
+
+  async close() {
+    await this.visitor.browser.close();
+  }
+}

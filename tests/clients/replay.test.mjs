@@ -1,0 +1,450 @@
+// Two people in browsers and one with the rtc-node SDK hold a consult that is recorded; an officer
+// replays it in the console. Whose picture and whose tone it is, and which picture, is proven at
+// random places against the files that were exported of the same recording.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { dispose } from '@livekit/rtc-node';
+import { afterAll, beforeAll, describe, expect, it, onTestFailed } from 'vitest';
+import { numberedFiles, numbersIn, PEOPLE } from './media.mjs';
+import { Officer } from './officer.mjs';
+import { Person } from './person.mjs';
+import { tokenFor } from './token.mjs';
+import { Visitor } from './visitor.mjs';
+import { until } from './wait.mjs';
+
+const { PAGE_URL, LIVEKIT_URL, MEDIA_FOLDER, DATA, SCRATCH } = process.env;
+const { OFFICER_KEY, PASSPHRASE, OFFICER_LINK, STRANGER_TOKEN } = process.env;
+const ROOM = 'case-1042';
+const SECONDS = Number(process.env.SECONDS ?? 36);
+const SEED = Number(process.env.SEED ?? 1);
+const SEEKS = 10;
+const CONSENT = { 'consilium.consent': 'granted' };
+// The player keeps time by playing a little faster or slower, and a busy sender leaves holes.
+const TONE_TOLERANCE = 0.03;
+// Below this a spectrum holds noise only.
+const SILENCE_DB = -70;
+// WebM counts milliseconds.
+const ROUNDING_S = 0.0015;
+// What happens in the room and when the recorder hears of it, on a busy machine.
+const EVENT_TOLERANCE_US = 2_000_000;
+const WATCH_TOLERANCE_US = 400_000;
+
+const random = mulberry(SEED);
+const done = [];
+const note = (type, who) => done.push({ type, who, wall: Date.now() });
+
+function isColour(rgb, who) {
+  const wanted = PEOPLE[who].rgb;
+  const lead = wanted.indexOf(255);
+  return rgb.every((value, k) => (k === lead ? value > 120 : value < rgb[lead] - 60));
+}
+
+const folderOf = (id) => join(DATA, 'recordings', id);
+const json = (path) => JSON.parse(readFileSync(path, 'utf8'));
+
+function audit() {
+  const folder = join(DATA, 'audit');
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.jsonl'))
+    .sort()
+    .flatMap((name) => readFileSync(join(folder, name), 'utf8').trim().split('\n'))
+    .map((line) => JSON.parse(line));
+}
+
+async function ask(path, { token, method = 'GET', body, headers = {} } = {}) {
+  const response = await fetch(`${PAGE_URL}/compliance/api/v1${path}`, {
+    method,
+    headers: {
+      Authorization: `Bearer ${token ?? OFFICER_LINK.split('token=')[1]}`,
+      ...(body ? { 'Content-Type': 'application/json' } : {}),
+      ...headers,
+    },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+  });
+  const text = await response.text();
+  let answer = null;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    // Bytes of a file.
+  }
+  return { status: response.status, code: answer?.code, answer };
+}
+
+// The consult: everybody agrees in another way, and does something that has to be found again.
+async function consult() {
+  const enter = async (who, attributes) => {
+    const media = numberedFiles(who, MEDIA_FOLDER);
+    const token = await tokenFor(who, ROOM, {}, attributes);
+    const visitor = await Visitor.open(who, PAGE_URL, token, media);
+    await visitor.join();
+    note('participant_joined', who);
+    return visitor;
+  };
+  const chenIn = async () => {
+    const person = await Person.join(LIVEKIT_URL, await tokenFor('chen', ROOM, {}, CONSENT));
+    note('participant_joined', 'chen');
+    await person.speak(PEOPLE.chen.hz);
+    await person.show(PEOPLE.chen.rgb, { isNumbered: true });
+    return person;
+  };
+  const part = SECONDS / 6;
+  let chen = await chenIn();
+  const [li, wang] = await Promise.all([enter('li', {}), enter('wang', CONSENT)]);
+  try {
+    await li.press('recording-grant');
+    note('consent', 'li');
+    await until('everybody is recorded', () => {
+      const others = ['li', 'wang'].map((who) => chen.room.remoteParticipants.get(who));
+      const all = [chen.room.localParticipant, ...others];
+      return all.every((one) => one?.attributes['consilium.recording'] === 'on');
+    });
+    await delay(part * 1_000);
+    await li.say('the MRI is ready 片子好了');
+    note('chat', 'li');
+    await li.press('share-button');
+    await until('the screen is seen', async () => (await wang.tile('li', 'screen').count()) > 0);
+    await delay(part * 1_000);
+    await wang.press('microphone-button');
+    note('muted', 'wang');
+    await delay(part * 1_000);
+    await wang.press('microphone-button');
+    note('unmuted', 'wang');
+    await li.press('share-button');
+    await chen.leave();
+    note('participant_left', 'chen');
+    await delay(part * 1_000);
+    chen = await chenIn();
+    await delay(part * 2_000);
+  } catch (error) {
+    throw new Error(`${error.stack}\n${await li.dump()}\n${await wang.dump()}`);
+  } finally {
+    await chen.leave().catch(() => {});
+    await Promise.allSettled([li, wang].map((visitor) => visitor.browser.close()));
+  }
+}
+
+describe('a recorded consult', () => {
+  let id;
+  let manifest;
+  let officer;
+  // By track number: every picture that the exported file has.
+  const pictures = new Map();
+  // Tracks by identity and source.
+  const names = new Map();
+  const trackOf = (who, source, at) =>
+    manifest.tracks.find(
+      (track) =>
+        names.get(track.participant) === who &&
+        track.source === source &&
+        track.from_us <= at &&
+        at < track.until_us,
+    );
+
+  beforeAll(async () => {
+    console.log(`seed ${SEED}, ${SECONDS} s`);
+    mkdirSync(SCRATCH, { recursive: true });
+    await consult();
+    await until('the recording is closed', () => {
+      [id] = readdirSync(join(DATA, 'recordings'));
+      manifest = json(join(folderOf(id), 'manifest.json'));
+      return true;
+    });
+    await dispose();
+  });
+
+  afterAll(async () => {
+    await officer?.close();
+  });
+
+  it('is opened by an officer with his key and a reason', async () => {
+    expect(manifest.state).toBe('complete');
+    officer = await Officer.enter(OFFICER_LINK);
+    onTestFailed(async () => console.error(await officer.dump()));
+    const row = officer.page.locator(`[data-testid=row][data-recording="${id}"]`);
+    await row.waitFor();
+    expect(officer.page.url()).not.toContain('token');
+    expect(await row.innerText()).not.toContain(ROOM);
+    await officer.loadKey(OFFICER_KEY, PASSPHRASE);
+    await until('the names are shown', async () => (await row.innerText()).includes(ROOM));
+    for (const who of Object.keys(PEOPLE)) expect(await row.innerText()).toContain(who);
+    await officer.goTo(id);
+    await officer.open('quality review of case 1042');
+    expect((await officer.state()).length).toBe(manifest.duration_us);
+    expect((await officer.trust()).kind).toBe('good');
+  });
+
+  it('is exported as files that ffmpeg takes without an error', async () => {
+    onTestFailed(async () => console.error(await officer.dump()));
+    const files = await officer.export(SCRATCH);
+    const events = json(Object.values(files).find((path) => path.endsWith('events.json')));
+    for (const person of events.participants) {
+      for (const number of person.participants) names.set(number, person.identity);
+    }
+    expect([...names.values()].sort()).toEqual(['chen', 'chen', 'li', 'wang']);
+    const recorded = manifest.tracks.filter((track) => track.stored > 0);
+    expect(recorded.length).toBeGreaterThanOrEqual(9);
+    for (const track of recorded) {
+      const path = Object.values(files).find((one) => one.includes(`-track-${track.track}-`));
+      const decode = ['-v', 'error', '-i', path, '-f', 'null', '-'];
+      const said = execFileSync('ffmpeg', decode, { encoding: 'utf8', stdio: 'pipe' });
+      expect(said, path).toBe('');
+      if (track.kind !== 'video' || track.source !== 'camera') continue;
+      const found = numbersIn(path);
+      pictures.set(track.track, found);
+      const unread = found.filter(({ number }) => number === null).length;
+      const seconds = (track.until_us - track.from_us) / 1e6;
+      console.log(
+        `${names.get(track.participant)}: ${found.length} pictures in ${seconds.toFixed(1)} s, ${unread} not readable`,
+      );
+      // A busy machine takes fewer than the fifteen a second that it should.
+      expect(found.length).toBeGreaterThan(seconds);
+      expect(unread).toBeLessThan(found.length / 50);
+    }
+    expect(pictures.size).toBe(4);
+  });
+
+  it('shows everybody as they were and lets them be heard, at ten random places', async () => {
+    onTestFailed(async () => console.error(await officer.dump()));
+    const waits = [];
+    const checked = { pictures: 0, tones: 0, silences: 0 };
+    for (let n = 0; n < SEEKS; n++) {
+      const at = Math.round(1.5e6 + random() * (manifest.duration_us - 5e6));
+      waits.push(Math.round(await officer.seek(at)));
+      const shown = await officer.pictures();
+      for (const who of Object.keys(PEOPLE)) {
+        const track = trackOf(who, 'camera', at);
+        const list = track ? pictures.get(track.track) : [];
+        const found = list.filter((one) => one.at <= at / 1e6 + ROUNDING_S);
+        // Nothing is promised before the first picture, and where the bars could not be read.
+        const wanted = new Set(
+          found.filter((one) => nextOf(list, one).at >= at / 1e6 - ROUNDING_S).map((one) => one.number),
+        );
+        const where = `${who} at ${at} us`;
+        if (!track) {
+          if (!isThere(who, at)) expect(shown[who], where).toBeNull();
+          continue;
+        }
+        if (wanted.size === 0 || wanted.has(null)) continue;
+        expect(shown[who], where).not.toBeNull();
+        expect(isColour(shown[who].rgb, who), `${where}: ${shown[who].rgb}`).toBe(true);
+        expect([...wanted], `${where} shows ${shown[who].number}`).toContain(shown[who].number);
+        checked.pictures += 1;
+      }
+      const sharing = manifest.tracks.find(
+        (track) => track.source === 'screen_share' && track.from_us <= at && at < track.until_us,
+      );
+      expect((await officer.screens()).length, `screens at ${at}`).toBe(sharing ? 1 : 0);
+      const [heard, span] = await officer.whilePlaying(async () => {
+        const from = (await officer.state()).at;
+        const tones = await officer.tones(800);
+        return [tones, [from, (await officer.state()).at]];
+      });
+      for (const who of Object.keys(PEOPLE)) {
+        const kind = soundOf(who, span);
+        if (!kind) continue;
+        const where = `${who} from ${span[0]} to ${span[1]} us: ${JSON.stringify(heard[who])}`;
+        if (kind === 'tone') {
+          const off = Math.abs(heard[who].hz / PEOPLE[who].hz - 1);
+          expect(off, where).toBeLessThan(TONE_TOLERANCE);
+          checked.tones += 1;
+        } else {
+          expect(heard[who]?.db ?? Number.NEGATIVE_INFINITY, where).toBeLessThan(SILENCE_DB);
+          checked.silences += 1;
+        }
+      }
+    }
+    waits.sort((a, b) => a - b);
+    console.log(
+      `checked ${JSON.stringify(checked)}; seeks took ${waits.join(', ')} ms, median ${waits[SEEKS >> 1]}`,
+    );
+    expect(checked.pictures).toBeGreaterThan(SEEKS * 1.5);
+    expect(checked.tones).toBeGreaterThan(SEEKS * 1.5);
+  });
+
+  it('has everything that happened on the timeline', async () => {
+    const shown = await officer.timeline();
+    const started = Date.parse(json(join(folderOf(id), 'header.json')).started);
+    for (const { type, who, wall } of done) {
+      const at = (wall - started) * 1_000;
+      const found = shown.filter(
+        (one) => one.type === type && Math.abs(one.at - Math.max(0, at)) < EVENT_TOLERANCE_US,
+      );
+      expect(found.length, `${type} of ${who} at ${at} in ${JSON.stringify(shown)}`).toBeGreaterThan(0);
+    }
+    for (const { type, at_us: at } of manifest.events) {
+      const found = shown.filter((one) => one.type === type && Math.abs(one.at - at) < 2_000);
+      expect(found.length, `${type} at ${at}`).toBeGreaterThan(0);
+    }
+    const count = (type) => shown.filter((one) => one.type === type).length;
+    expect(['participant_joined', 'muted', 'unmuted', 'chat'].map(count)).toEqual([4, 1, 1, 1]);
+    // A press on an event goes there.
+    const muted = shown.find((one) => one.type === 'muted');
+    await officer.page.locator(`[data-testid=events] [data-event=muted]`).click();
+    await until('it is there', async () => Math.abs((await officer.state()).at - muted.at) < 2);
+  });
+
+  it('leaves an account of every second watched and every byte served', async () => {
+    const { replay } = audit().findLast((line) => line.action === 'release').detail;
+    const mine = () =>
+      audit().filter((line) => line.detail.replay === replay && line.outcome === 'done');
+    await officer.page.goto(`${officer.page.url().split('#')[0]}#list`);
+    await until('the replay has ended', () => mine().some((line) => line.action === 'end'), {
+      timeout: 30_000,
+    });
+    const lines = mine();
+    const watched = lines.filter((line) => line.action === 'watch');
+    const spans = watched.flatMap((line) => line.detail.watched_us);
+    const length = (all) => all.reduce((sum, [from, to]) => sum + to - from, 0);
+    for (const [from, to] of officer.played) {
+      const seen = spans.map(([a, b]) => [Math.max(a, from), Math.min(b, to)]);
+      const covered = length(seen.filter(([a, b]) => b > a));
+      expect(to - from - covered, `${from} to ${to}`).toBeLessThan(WATCH_TOLERANCE_US);
+    }
+    expect(Math.abs(length(spans) - length(officer.played))).toBeLessThan(SEEKS * WATCH_TOLERANCE_US);
+    const served = lines.filter((line) => line.action === 'serve');
+    const told = served.map((line) => `${line.detail.name} ${line.detail.bytes}`);
+    const got = officer.served.map(({ name, bytes }) => `${name} ${bytes}`);
+    expect(got.length).toBeGreaterThan(SEEKS);
+    expect(told.sort()).toEqual(got.sort());
+    expect(lines.some((line) => line.action === 'export')).toBe(true);
+    const release = lines.find((line) => line.action === 'release');
+    expect(release.reason).toBe('quality review of case 1042');
+    expect(release.seq).toBeLessThan(Math.min(...served.map((line) => line.seq)));
+    console.log(`${served.length} ranges served, ${(length(spans) / 1e6).toFixed(1)} s watched`);
+  });
+
+  it('is refused without a reason, without a replay, and to whom it does not belong', async () => {
+    const officers = json(join(folderOf(id), 'header.json')).compliance.recipients;
+    const body = { officer: officers[0], reason: ' ' };
+    const post = { method: 'POST', body };
+    const before = audit().length;
+    const release = `/recordings/${id}/release`;
+    const reason = { ...body, reason: 'curiosity' };
+    const stranger = { token: STRANGER_TOKEN };
+    const nobody = 'age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj';
+    const segment = `/recordings/${id}/files/seg-000000.age`;
+    const range = { Range: 'bytes=0-99' };
+    const attempts = [
+      [release, post, 400, 'no_reason', 'release'],
+      [release, { ...post, body: { ...reason, officer: nobody } }, 403, 'unknown_officer', 'release'],
+      [release, { ...post, ...stranger, body: reason }, 404, 'not_found', 'release'],
+      [`/recordings/${id}`, stranger, 404, 'not_found', 'show'],
+      [segment, { headers: range }, 403, 'no_replay', 'serve'],
+      [segment, { headers: { ...range, 'Consilium-Replay': 'f'.repeat(32) } }, 403, 'no_replay', 'serve'],
+      [segment, { ...stranger, headers: range }, 404, 'not_found', 'read'],
+    ];
+    for (const [path, options, status, code] of attempts) {
+      const { answer, ...got } = await ask(path, options);
+      expect({ path, status: got.status, code: got.code }, JSON.stringify(answer)).toEqual({
+        path,
+        status,
+        code,
+      });
+    }
+    const list = await ask('/recordings', stranger);
+    expect(list.answer.recordings).toEqual([]);
+    const lines = audit().slice(before);
+    expect(lines.map((line) => [line.action, line.outcome])).toEqual(
+      attempts.map(([, , , , action]) => [action, 'refused']),
+    );
+    // Without a good token nobody is heard at all.
+    const forged = `${STRANGER_TOKEN.slice(0, -4)}AAAA`;
+    expect((await ask(`/recordings/${id}`, { token: forged })).status).toBe(401);
+    const joiner = await tokenFor('li', ROOM);
+    expect((await ask(`/recordings/${id}`, { token: joiner })).status).toBe(403);
+  });
+
+  it('shows from where on a changed byte makes it not intact', async () => {
+    onTestFailed(async () => console.error(await officer.dump()));
+    const { segment, chunk, at } = await flipped(folderOf(id), manifest);
+    await officer.reopen(id, 'after a byte was changed');
+    await officer.seek(at - 500_000);
+    await until('the badge is red', async () => (await officer.trust()).kind === 'bad');
+    const { words } = await officer.trust();
+    const clock = `${Math.floor(at / 6e7)}:${String(Math.floor(at / 1e6) % 60).padStart(2, '0')}`;
+    expect(words).toContain(clock);
+    await officer.page.getByRole('tab').nth(1).click();
+    const fault = await officer.hook('faults').innerText();
+    expect(fault).toContain(`segment ${segment}, chunk ${chunk}`);
+    // What is before it is as it was, on the timeline and on the screen.
+    const [before] = manifest.tracks.filter((track) => track.source === 'camera');
+    const early = Math.max(before.from_us + 1_000_000, 2_500_000);
+    expect(early).toBeLessThan(at);
+    await officer.seek(early);
+    const shown = await officer.pictures();
+    const who = names.get(before.participant);
+    expect(isColour(shown[who].rgb, who), JSON.stringify(shown)).toBe(true);
+    console.log(`changed a byte of segment ${segment}, chunk ${chunk}; the badge says "${words}"`);
+  });
+
+  it('logs no error', () => {
+    expect(officer.errors()).toEqual([]);
+  });
+
+  // Whether somebody is in the room then, as the manifest says.
+  function isThere(who, at) {
+    return manifest.participants.some(
+      (one) =>
+        names.get(one.participant) === who &&
+        one.joined_us <= at &&
+        at < (one.left_us ?? manifest.duration_us),
+    );
+  }
+
+  // What has to be heard of somebody over a whole span; null where it changes within.
+  function soundOf(who, [from, to]) {
+    const track = trackOf(who, 'microphone', from - 500_000);
+    if (!track || track.until_us < to + 500_000) return null;
+    const isMuted = (at) => {
+      const changes = manifest.events.filter(
+        (event) => event.track === track.track && event.at_us <= at && /muted$/.test(event.type),
+      );
+      return changes.at(-1)?.type === 'muted';
+    };
+    const changes = manifest.events.some(
+      (event) =>
+        event.track === track.track &&
+        event.at_us > from - 700_000 &&
+        event.at_us < to + 700_000 &&
+        /muted$/.test(event.type),
+    );
+    if (changes) return null;
+    return isMuted(from) ? 'silence' : 'tone';
+  }
+});
+
+function nextOf(list, one) {
+  return list[list.indexOf(one) + 1] ?? { at: Number.POSITIVE_INFINITY };
+}
+
+// Changes one byte of a chunk in the second half of the recording.
+async function flipped(folder, manifest) {
+  const { segment, t0_us: t0 } = manifest.segments[manifest.segments.length >> 1];
+  const name = join(folder, `seg-${String(segment).padStart(6, '0')}`);
+  const chain = readFileSync(`${name}.chain`);
+  const first = chain.readUInt32LE(48);
+  const chunks = [];
+  const sizes = { C: 41, S: 65, E: 65, R: 97 };
+  for (let at = 52; at < chain.length; at += sizes[String.fromCharCode(chain[at])]) {
+    if (chain[at] === 67) chunks.push(chain.readUInt32LE(at + 5));
+  }
+  const chunk = chunks.length >> 1;
+  const age = readFileSync(`${name}.age`);
+  age[first + chunk * 65_552 + 4_242] ^= 0x40;
+  writeFileSync(`${name}.age`, age);
+  return { segment, chunk, at: t0 + chunks[chunk] };
+}
+
+// Numbers from 0 to 1 that a seed makes again.
+function mulberry(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let value = Math.imul(state ^ (state >>> 15), state | 1);
+    value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
+    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
