@@ -17,6 +17,10 @@ use sfu::rtp::packet::Header;
 /// link comes within three round trips of 500 ms.
 pub const REORDER_US: u64 = 2_000_000;
 
+/// The first packet to arrive need not be the first that was sent: a source is begun with what has come
+/// within so long.
+pub const START_US: u64 = 100_000;
+
 /// Packets that wait behind a hole at most: two seconds of a 20 Mbit/s picture.
 const WAITING_MAX: usize = 4096;
 
@@ -168,6 +172,13 @@ impl Depacketizer {
         self.advance(false);
     }
 
+    /// It is this late: what waits behind a hole that is too old is given also when the source has
+    /// fallen silent.
+    pub fn pass(&mut self, now_us: u64) {
+        self.last_arrival_us = self.last_arrival_us.max(now_us);
+        self.advance(false);
+    }
+
     /// The next frame.
     pub fn pop(&mut self) -> Option<Frame> {
         self.frames.pop_front()
@@ -204,6 +215,9 @@ impl Depacketizer {
 
     /// Takes every packet whose turn it is, and gives up holes that are too old.
     fn advance(&mut self, is_end: bool) {
+        if self.expected.is_none() && !is_end && !self.has_started() {
+            return;
+        }
         while let Some((&sequence, first)) = self.waiting.first_key_value() {
             let expected = *self.expected.get_or_insert(sequence);
             if sequence > expected {
@@ -218,6 +232,12 @@ impl Depacketizer {
             let packet = self.waiting.remove(&sequence).expect("it is the first");
             self.take(packet);
         }
+    }
+
+    fn has_started(&self) -> bool {
+        let first = self.waiting.values().map(|packet| packet.arrival_us).min();
+        first.is_some_and(|first| self.last_arrival_us.saturating_sub(first) >= START_US)
+            || self.waiting.len() >= WAITING_MAX
     }
 
     fn hole(&mut self) {
@@ -341,6 +361,7 @@ mod tests {
     }
 
     fn all(depacketizer: &mut Depacketizer) -> Vec<Frame> {
+        depacketizer.pass(START_US);
         std::iter::from_fn(|| depacketizer.pop()).collect()
     }
 
@@ -352,7 +373,13 @@ mod tests {
             packet(0, 90, true, &[0, 3]),
             packet(1, 3090, true, &first(false)),
         ];
-        for order in [[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 2, 1]] {
+        for order in [
+            [0, 1, 2, 3],
+            [0, 2, 1, 3],
+            [0, 3, 2, 1],
+            [2, 1, 0, 3],
+            [3, 2, 1, 0],
+        ] {
             let mut depacketizer = Depacketizer::new(Format::Vp8);
             for index in order {
                 depacketizer.push(&packets[index], index as u64);
@@ -401,6 +428,17 @@ mod tests {
         depacketizer.finish();
         assert_eq!(all(&mut depacketizer).len(), 2);
         assert_eq!(depacketizer.losses().packets, 7);
+    }
+
+    #[test]
+    fn a_source_that_falls_silent_behind_a_hole_is_not_waited_for() {
+        let mut depacketizer = Depacketizer::new(Format::Opus { red: None });
+        depacketizer.push(&packet(1, 0, false, &[0xf8]), 0);
+        depacketizer.push(&packet(3, 1920, false, &[0xf8]), 40_000);
+        depacketizer.pass(REORDER_US);
+        assert_eq!(all(&mut depacketizer).len(), 1, "it may still come");
+        depacketizer.pass(40_000 + REORDER_US);
+        assert_eq!(all(&mut depacketizer).len(), 1);
     }
 
     #[test]
