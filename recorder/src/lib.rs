@@ -25,6 +25,7 @@ pub mod id;
 pub mod journal;
 pub mod keys;
 pub mod manifest;
+pub mod mixdown;
 pub mod notes;
 pub mod presentation;
 pub mod recording;

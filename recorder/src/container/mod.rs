@@ -1,9 +1,10 @@
 //! Containers: frames with times into files that players open.
 //!
 //! WebM takes VP8 and Opus, fragmented MP4 takes H.264 and Opus; neither takes the other's picture
-//! everywhere (Chromium refuses VP8 in MP4 and H.264 in Matroska).
+//! everywhere (Chromium refuses VP8 in MP4 and H.264 in Matroska). Ogg takes Opus that we made.
 
 pub mod fmp4;
+pub mod ogg;
 pub mod webm;
 
 /// One track of a file.
@@ -50,10 +51,11 @@ impl Media {
     }
 }
 
-/// The head that describes Opus to a decoder (RFC 7845 section 5.1), for WebM. Calls have no skip at
-/// the beginning: the first packet of a recording is not the first of its encoder.
-pub(crate) fn opus_head(channels: u8) -> [u8; 19] {
+/// The head that describes Opus to a decoder (RFC 7845 section 5.1). Calls have no skip at the
+/// beginning: the first packet of a recording is not the first of its encoder.
+pub(crate) fn opus_head(channels: u8, skip: u16) -> [u8; 19] {
     let mut head = *b"OpusHead\x01\x02\0\0\x80\xbb\0\0\0\0\0";
     head[9] = channels;
+    head[10..12].copy_from_slice(&skip.to_le_bytes());
     head
 }

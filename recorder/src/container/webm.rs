@@ -262,7 +262,7 @@ fn track_entry(number: u64, track: &TrackInfo) -> io::Result<Vec<u8>> {
         Media::Opus { channels } => {
             element(0x86, b"A_OPUS", &mut entry);
             uint(0x83, 2, &mut entry);
-            element(0x63a2, &opus_head(channels), &mut entry);
+            element(0x63a2, &opus_head(channels, 0), &mut entry);
             uint(0x56aa, 0, &mut entry);
             uint(0x56bb, 80_000_000, &mut entry);
             let mut audio = Vec::new();
