@@ -162,6 +162,15 @@ pub enum Refused {
     /// No such replay is going on, or it is somebody else's or another recording's.
     #[error("this replay has ended; ask for the recording again")]
     NoReplay,
+    /// The recording is not what was recorded, and nobody said that it shall be exported all the same.
+    #[error("the recording does not verify; it is only exported if that is asked for")]
+    Unverified,
+    /// The officers' keys and the released share do not open the recording.
+    #[error("the recording cannot be opened with these keys")]
+    Unopened,
+    /// The list of an export is none.
+    #[error("that is no list of exported files")]
+    NotAList,
     /// What was reported makes no sense.
     #[error("that cannot have been watched")]
     NotWatchable,
@@ -194,6 +203,9 @@ impl Refused {
             Self::AlreadyHeld => "already_held",
             Self::NotHeld => "not_held",
             Self::NoReplay => "no_replay",
+            Self::Unverified => "unverified",
+            Self::Unopened => "unopened",
+            Self::NotAList => "not_a_list",
             Self::NotWatchable => "not_watchable",
             Self::AuditUnwritable => "audit_unwritable",
             Self::ShareUnreadable => "share_unreadable",

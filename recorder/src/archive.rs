@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,7 +34,7 @@ use crate::release::ReleaseStore;
 use crate::replay::Replays;
 use crate::retention::Standing;
 use crate::salvage;
-use crate::sign::NodeKey;
+use crate::sign::{NodeKey, PublicKey};
 use crate::store::local::LocalStore;
 use crate::store::s3::S3Error;
 use crate::tlog::CHECKPOINT;
@@ -336,6 +337,16 @@ impl Archive {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The installation's public key.
+    pub fn node_key(&self) -> PublicKey {
+        self.node.public()
+    }
+
+    /// The folder of a recording on this machine; with an object store its segments may not be in it.
+    pub fn folder(&self, id: RecordingId) -> PathBuf {
+        self.local.folder(id)
     }
 
     /// The front door refused something itself, for instance a segment without a replay.

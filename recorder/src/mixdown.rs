@@ -80,7 +80,7 @@ impl<W> std::fmt::Debug for Mixdown<W> {
 }
 
 fn broken(error: opus::Error) -> io::Error {
-    io::Error::other(error.to_string())
+    io::Error::other(error)
 }
 
 fn layout(channels: u8) -> Channels {

@@ -214,7 +214,28 @@ impl Sample {
         self.journal().open(&head).expect("a segment");
     }
 
-    fn roll(&mut self) {
+    /// A record of the test's own.
+    pub(crate) fn record(
+        &mut self,
+        now_us: u64,
+        kind: Kind,
+        flags: Flags,
+        track: u16,
+        body: &[u8],
+    ) {
+        self.now_us = self.now_us.max(now_us);
+        self.journal()
+            .append(now_us, kind, flags, track, body)
+            .expect("is written");
+    }
+
+    /// What was recorded so far is on the disk.
+    pub(crate) fn flush(&mut self) {
+        self.journal().flush().expect("is flushed");
+    }
+
+    /// The next segment.
+    pub(crate) fn roll(&mut self) {
         let now = self.now_us;
         self.journal().close(now).expect("is closed");
         self.open_segment();

@@ -136,6 +136,8 @@ pub enum Kind {
     Manifest,
     /// A finished day of the audit.
     Audit,
+    /// The list of files of an export.
+    Export,
 }
 
 impl Kind {
@@ -145,6 +147,7 @@ impl Kind {
             Self::Writer => "writer",
             Self::Manifest => "manifest",
             Self::Audit => "audit",
+            Self::Export => "export",
         }
     }
 

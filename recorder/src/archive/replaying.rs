@@ -12,10 +12,13 @@ use crate::age::{self, Recipient};
 use crate::archive::Archive;
 use crate::archive::books::Told;
 use crate::counters::Counter;
+use crate::digest::Digest;
+use crate::export::LIST_BYTES_MAX;
 use crate::id::RecordingId;
 use crate::keys::share::{Half, Share};
 use crate::keys::system_random;
 use crate::replay::{Replay, checked_report};
+use crate::sign::{Kind, SIG_FILE_LEN, sig_digest};
 
 impl Archive {
     /// Gives the release share for one replay, sealed to the officer who asks.
@@ -146,16 +149,49 @@ impl Archive {
 
     /// Something was exported in a replay.
     pub fn exported(&self, replay: ReplayId, actor: &Actor, what: &str) -> Result<(), Refused> {
+        self.note_export(replay, actor, what, Ok(()), |told| told)
+    }
+
+    /// A whole export was made in a replay: its list of files is in the audit by its digest, and then
+    /// signed. The signature says that this actor exported these files from this recording; that they
+    /// are what was recorded, whoever has the keys can repeat.
+    pub fn sign_export(
+        &self,
+        replay: ReplayId,
+        actor: &Actor,
+        what: &str,
+        list: &[u8],
+    ) -> Result<[u8; SIG_FILE_LEN], Refused> {
+        let checked = match is_list(list) {
+            true => Ok(()),
+            false => Err(Refused::NotAList),
+        };
+        let digest = Digest::of(list);
+        self.note_export(replay, actor, what, checked, |told| {
+            told.with("list_sha256", digest.to_string())
+                .with("files", list.split(|&byte| byte == b'\n').count() - 1)
+        })?;
+        Ok(sig_digest(Kind::Export, digest, self.node.key()))
+    }
+
+    fn note_export(
+        &self,
+        replay: ReplayId,
+        actor: &Actor,
+        what: &str,
+        checked: Result<(), Refused>,
+        more: impl FnOnce(Told) -> Told,
+    ) -> Result<(), Refused> {
         let found = self.in_replay(replay, actor);
         let recording = found.as_ref().ok().map(|found| found.recording);
-        let found = found.and_then(|_| self.given(what));
+        let found = found.and_then(|_| self.given(what)).and(checked);
         let told = Told::default().with("replay", replay.to_string()).with(
             "what",
             what.chars()
                 .take(super::REASON_BYTES_MAX)
                 .collect::<String>(),
         );
-        self.note(recording, &actor.identity, "export", found, told)
+        self.note(recording, &actor.identity, "export", found, more(told))
     }
 
     /// A replay is over.
@@ -170,6 +206,17 @@ impl Archive {
         let uptime = self.uptime();
         self.replays().find(replay, actor, uptime).cloned()
     }
+}
+
+/// Lines of a digest and a name, as [`crate::export`] writes them.
+fn is_list(list: &[u8]) -> bool {
+    let is_line = |line: &str| {
+        let parts = line.split_once("  ");
+        parts.is_some_and(|(sum, name)| sum.parse::<Digest>().is_ok() && !name.is_empty())
+    };
+    let text = std::str::from_utf8(list).unwrap_or_default();
+    let is_bounded = (1..=LIST_BYTES_MAX).contains(&text.len()) && text.ends_with('\n');
+    is_bounded && text.lines().all(is_line)
 }
 
 /// What was watched in a replay, summed up.

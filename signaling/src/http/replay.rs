@@ -124,12 +124,14 @@ impl Denied {
 fn status_of(refused: &Refused) -> StatusCode {
     match refused {
         Refused::NotFound | Refused::OtherOwner | Refused::NotHeld => StatusCode::NOT_FOUND,
-        Refused::NoReason { .. } | Refused::NotACase { .. } | Refused::NotWatchable => {
-            StatusCode::BAD_REQUEST
-        }
+        Refused::NoReason { .. }
+        | Refused::NotACase { .. }
+        | Refused::NotAList
+        | Refused::NotWatchable => StatusCode::BAD_REQUEST,
         Refused::UnknownOfficer
         | Refused::RevokedOfficer
         | Refused::OfficersMissing { .. }
+        | Refused::Unopened
         | Refused::NoReplay => StatusCode::FORBIDDEN,
         Refused::Expired => StatusCode::GONE,
         Refused::Open
@@ -137,6 +139,7 @@ fn status_of(refused: &Refused) -> StatusCode {
         | Refused::ClockJumped { .. }
         | Refused::Held { .. }
         | Refused::OnlyExtended { .. }
+        | Refused::Unverified
         | Refused::AlreadyHeld => StatusCode::CONFLICT,
         Refused::AuditUnwritable | Refused::ShareUnreadable | Refused::Storage => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -546,19 +549,29 @@ async fn watched(
 #[derive(Deserialize)]
 struct Exported {
     what: String,
+    /// The list of files, to be signed.
+    list: Option<String>,
 }
 
-/// `POST /replays/{replay}/exported`.
+/// `POST /replays/{replay}/exported`. A list of files is signed once the audit has it.
 async fn exported(
     officer: Officer,
     Path(id): Path<String>,
     asked: Asked<Exported>,
-) -> Result<StatusCode, Denied> {
+) -> Result<Response, Denied> {
     let (id, Json(asked)) = (replay(&id)?, asked?);
-    officer
-        .ask(move |archive, actor| archive.exported(id, actor, &asked.what))
+    let signed = officer
+        .ask(move |archive, actor| match &asked.list {
+            Some(list) => archive
+                .sign_export(id, actor, &asked.what, list.as_bytes())
+                .map(Some),
+            None => archive.exported(id, actor, &asked.what).map(|()| None),
+        })
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(match signed {
+        Some(signature) => Json(json!({"signature": STANDARD.encode(signature)})).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
 }
 
 /// `POST /replays/{replay}/end`.
