@@ -30,6 +30,9 @@ pub(crate) enum Task {
     CheckConfig(ConfigArgs),
     /// Verify a recording: is every byte what was signed when it was recorded? Needs no key.
     Verify(Verify),
+    /// Take a recording out of the archive, into files that anybody can play. Needs an officer's key
+    /// and a reason; it is a replay, and audited like one.
+    Export(Export),
     /// Put recordings in order that lost their writer. The server does it by itself at its start.
     Salvage(Salvage),
     /// Look at the audit: who did what to which recording.
@@ -201,6 +204,58 @@ pub(crate) struct Verify {
     /// Print the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `consilium export`.
+///
+/// One WebM for each person (MP4 where the picture is H.264), mixed.opus with the sound of all,
+/// events.json with everything that happened and what is missing, SHA256SUMS over all of it, and
+/// SHA256SUMS.sig, the installation's signature. All files are on the recording's clock.
+///
+/// On an officer's computer, from a server that runs:
+/// `consilium export https://host/compliance/api/v1/recordings/01J... --token ... --officer officer.age
+/// --reason "complaint 17"`. The key never leaves that computer.
+///
+/// On the server's machine, while the server is stopped:
+/// `consilium export 01J... --config consilium.toml --actor "Chen" --officer officer.age --reason "..."`.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The recording, or its address:
+    /// `https://.../compliance/api/v1/recordings/<recording>`.
+    #[arg(value_name = "RECORDING|URL")]
+    pub(crate) recording: String,
+    /// An officer's key file. Repeat it where several officers must open a recording together.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) officer: Vec<PathBuf>,
+    /// Take the passphrases from the first lines of these files, one for each officer in the same
+    /// order, instead of asking for them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Vec<PathBuf>,
+    /// Why; the audit keeps it.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Write to this new folder; its name is the recording's if absent.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Export as much as can be read of a recording that does not verify. The export says so.
+    #[arg(long)]
+    pub(crate) although_broken: bool,
+    /// Who exports, without a server: the audit keeps it.
+    #[arg(long)]
+    pub(crate) actor: Option<String>,
+    /// The API key whose recording it is, without a server; found by itself if it is configured.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// The token of a compliance officer, for an address.
+    #[arg(long, env = "CONSILIUM_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The node's public key in base64, or a file with it, from a place that you trust, for an
+    /// address. Without it the recording itself says whose key it is.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) node_key: Option<String>,
 }
 
 /// `consilium salvage`.

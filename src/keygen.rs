@@ -158,7 +158,8 @@ fn cannot_read(path: &Path) -> String {
     format!("cannot read {}", path.display())
 }
 
-fn first_line(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+/// The first line of a file: a passphrase.
+pub(crate) fn first_line(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let text = Zeroizing::new(fs::read_to_string(path).with_context(|| cannot_read(path))?);
     Ok(Zeroizing::new(
         text.lines().next().unwrap_or_default().to_owned(),
@@ -178,7 +179,7 @@ fn ask_twice() -> anyhow::Result<Zeroizing<String>> {
 }
 
 /// One line from the terminal that is not shown.
-fn ask(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
+pub(crate) fn ask(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
     let terminal = io::stdin();
     let shown = tcgetattr(&terminal)?;
     let mut hidden = shown.clone();

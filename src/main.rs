@@ -8,6 +8,7 @@ mod cli;
 mod config;
 #[cfg(test)]
 mod example;
+mod export;
 mod invite;
 mod keygen;
 mod process;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Task::Token(task) => invite::run(&task).map(|()| ExitCode::SUCCESS),
         Task::CheckConfig(task) => config::check(&task).map(|()| ExitCode::SUCCESS),
         Task::Keygen(task) => keygen::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::Export(task) => export::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Retention(task) => retention::run(&task).map(|()| ExitCode::SUCCESS),
         // What these find is their status; 1 is a finding, so a failure to look is 2.
         Task::Verify(task) => return or_unseen(verify::run(&task)),

@@ -11,12 +11,24 @@ use std::time::Duration;
 use recorder::source::{Listed, Source};
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::Value;
 
-/// A list of files longer than this is not one of a recording.
+/// An answer longer than this is none about a recording.
 const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Names the replay under which segments are read.
 const REPLAY: HeaderName = HeaderName::from_static("consilium-replay");
+
+/// Why a server does not do what it was asked.
+#[derive(Debug, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    /// A word for programs.
+    pub(crate) code: String,
+    /// A sentence for people.
+    pub(crate) message: String,
+}
 
 /// Files behind a URL.
 pub(crate) struct Remote {
@@ -50,6 +62,24 @@ impl Remote {
             list: None,
             files,
         })
+    }
+
+    /// Asks the compliance interface for something; the answer, or the code and words of its refusal.
+    pub(crate) fn ask(&self, url: &str, body: &Value) -> Result<Value, Refusal> {
+        let lost = |error: &dyn std::fmt::Display| Refusal {
+            code: "unanswered".to_owned(),
+            message: format!("the server does not answer: {error}"),
+        };
+        let response = self.client.post(url).json(body).send();
+        let response = response.map_err(|error| lost(&error))?;
+        let is_done = response.status().is_success();
+        let mut bytes = Vec::new();
+        let read = response.take(LIST_BYTES_MAX).read_to_end(&mut bytes);
+        read.map_err(|error| lost(&error))?;
+        if is_done {
+            return Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null));
+        }
+        Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| lost(&"it is no Consilium")))
     }
 
     fn get(&self, url: &str) -> io::Result<Response> {
@@ -93,11 +123,11 @@ impl Source for Remote {
     }
 }
 
-/// The member `files` of the answer: objects with `name` and `size`.
+/// The member `files` of the answer: objects with `name` and `bytes`.
 fn listed(bytes: &[u8]) -> Option<Vec<Listed>> {
     let answer: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let file = |file: &serde_json::Value| {
-        let (name, size) = (file.get("name")?.as_str()?, file.get("size")?.as_u64()?);
+        let (name, size) = (file.get("name")?.as_str()?, file.get("bytes")?.as_u64()?);
         Some(Listed {
             name: name.to_owned(),
             size,
@@ -133,7 +163,7 @@ mod tests {
     #[test]
     fn a_list_of_files_has_names_and_sizes() {
         let files =
-            listed(br#"{"recording":"x","files":[{"name":"header.json","size":7,"more":1}]}"#);
+            listed(br#"{"recording":"x","files":[{"name":"header.json","bytes":7,"more":1}]}"#);
         assert_eq!(
             files,
             Some(vec![Listed {
@@ -145,7 +175,7 @@ mod tests {
             "",
             "{}",
             r#"{"files":[{"name":"a"}]}"#,
-            r#"{"files":[{"name":"a","size":-1}]}"#,
+            r#"{"files":[{"name":"a","bytes":-1}]}"#,
         ] {
             assert_eq!(listed(wrong.as_bytes()), None, "{wrong}");
         }

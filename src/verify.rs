@@ -170,7 +170,8 @@ fn verify_audit(task: &VerifyAudit) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn is_url(place: &str) -> bool {
+/// Whether a place is an address rather than a folder.
+pub(crate) fn is_url(place: &str) -> bool {
     place.starts_with("http://") || place.starts_with("https://")
 }
 
@@ -220,7 +221,7 @@ fn name_of(place: &str) -> Option<String> {
 }
 
 /// A public key as base64, or a file that holds one.
-fn node_key(text: &str) -> anyhow::Result<PublicKey> {
+pub(crate) fn node_key(text: &str) -> anyhow::Result<PublicKey> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }

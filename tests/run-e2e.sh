@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-for tool in node npm chromium firefox-esr ffmpeg ip; do
+for tool in age node npm chromium firefox-esr ffmpeg ffprobe ip; do
     command -v "$tool" >/dev/null || { echo "tests/run-e2e.sh needs $tool: run deploy/setup.sh" >&2; exit 1; }
 done
 tests/clients/install.sh

@@ -3,6 +3,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# Exported files are looked at with the eyes of others.
+for tool in ffmpeg ffprobe; do
+    command -v "$tool" >/dev/null || { echo "tests/unit.sh needs $tool: run deploy/setup.sh" >&2; exit 1; }
+done
+
 # What runs against a store that others wrote has this in its name. Where that is not installed it
 # is skipped by name and counted; on a build machine it must be.
 if [ -x "${CONSILIUM_MOTO:-target/moto/bin/moto_server}" ]; then
