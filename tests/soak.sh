@@ -2,6 +2,6 @@
 # Half load for $MINUTES (30): fails when memory or delay creep up, and writes docs/benchmarks.md.
 set -eu
 cd "$(dirname "$0")/.."
-cargo build --release -p consilium -p loadtest
+cargo build --release --workspace
 loadtest/peers/server.sh target/release/consilium \
   target/release/loadtest soak --minutes "${MINUTES:-30}" --page docs/benchmarks.md "$@"

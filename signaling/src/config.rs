@@ -102,6 +102,9 @@ pub struct RoomsConfig {
     /// After such a silence both sides think the connection dead; the SDKs then reconnect.
     #[serde(with = "seconds")]
     pub ping_timeout: Duration,
+    /// Whether the server API may also take a mute back. Off, because nobody's microphone should be
+    /// opened by somebody else.
+    pub remote_unmute: bool,
     /// The first worker of a room takes all of it until it is busy for this share of its time;
     /// then further participants go to other workers. 0.6 leaves room for the tracks that those
     /// who are there will still publish. 0 spreads every room evenly; above 1 no room is spread.
@@ -116,6 +119,7 @@ impl Default for RoomsConfig {
             departure_timeout: Duration::from_secs(20),
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(15),
+            remote_unmute: false,
             spill_busy_share: 0.6,
         }
     }

@@ -25,6 +25,7 @@ pub mod store;
 pub mod outbox;
 pub mod webhook;
 
+pub mod revocation;
 pub mod room;
 
 pub mod registry;

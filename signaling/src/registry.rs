@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -25,14 +25,17 @@ use crate::error::ApiError;
 use crate::metrics::{Count, Metrics};
 use crate::outbox::{Notice, Outbox};
 use crate::placement::{Placement, place};
+use crate::revocation::Revocations;
 use crate::room::actor::{Actor, Asked, EgressAnswer, Input, JoinRefusal};
+use crate::room::moderation::{Moderation, ModerationRefusal, Ruling};
 use crate::room::outlet::Outlet;
 use crate::room::participant::{Hello, ParticipantKey};
 use crate::room::requests::Request;
 use crate::room::scribe::{Desk, Scribe};
+use crate::room::settings::SettingsWish;
 use crate::room::{Room, Setup};
 use crate::sid;
-use crate::wire::proto::{EgressInfo, RoomEndReason, WebhookEvent};
+use crate::wire::proto::{self, EgressInfo, RoomEndReason, WebhookEvent};
 
 /// A room that ends while somebody knocks is made anew; that this happens so often to one caller
 /// means that something else is wrong.
@@ -60,6 +63,7 @@ pub struct Registry {
     desk: Option<Desk>,
     outbox: Outbox,
     egresses: Arc<EgressBook>,
+    revocations: Revocations,
     is_closing: AtomicBool,
 }
 
@@ -117,6 +121,7 @@ impl Registry {
             desk: ledger.desk,
             outbox: ledger.outbox,
             egresses: ledger.egresses,
+            revocations: Revocations::default(),
             is_closing: AtomicBool::new(false),
         });
         let carrier = Arc::clone(&registry);
@@ -159,18 +164,105 @@ impl Registry {
         Err(ApiError::Internal)
     }
 
+    /// Makes a room, or changes the one that is there.
+    pub async fn create(
+        self: &Arc<Self>,
+        name: &str,
+        wish: SettingsWish,
+    ) -> Result<proto::Room, ApiError> {
+        for _ in 0..JOIN_ATTEMPTS_MAX {
+            let handle = self.find_or_make(name)?;
+            let asked = Moderation::Arrange(wish.clone());
+            match moderate(&handle.inbox, asked).await {
+                Ok(Ruling::Room(room)) => return Ok(*room),
+                Ok(_) => return Err(ApiError::Internal),
+                Err(ModerationRefusal::Closing) => self.forget(name, handle.id),
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Err(ApiError::Internal)
+    }
+
+    /// The rooms of these names that are there; all if none is named.
+    pub async fn list(&self, names: &[String]) -> Vec<proto::Room> {
+        let is_wanted = |name: &String| names.is_empty() || names.contains(name);
+        let rooms = self.rooms.iter().filter(|room| is_wanted(room.key()));
+        let inboxes: Vec<_> = rooms.map(|room| room.inbox.clone()).collect();
+        let asked = inboxes
+            .iter()
+            .map(|inbox| moderate(inbox, Moderation::Describe));
+        let answers = futures_util::future::join_all(asked).await;
+        let rooms = answers.into_iter().filter_map(|answer| match answer {
+            Ok(Ruling::Room(room)) => Some(*room),
+            // One that has ended meanwhile is no longer listed.
+            _ => None,
+        });
+        rooms.collect()
+    }
+
+    /// Ends a room.
+    pub async fn delete(&self, name: &str) -> Result<(), ModerationRefusal> {
+        let inbox = self.inbox(name).ok_or(ModerationRefusal::NoRoom)?;
+        let (reply, done) = oneshot::channel();
+        // A room that ends by itself meanwhile has ended, too.
+        let _ = inbox.send(Input::Delete(reply)).await;
+        let _ = done.await;
+        Ok(())
+    }
+
+    /// Takes somebody out of a room, and his tokens with him.
+    pub async fn remove(&self, name: &str, identity: &str) -> Result<(), ModerationRefusal> {
+        // Before he is told: his client may be back at once.
+        self.revocations.revoke(SystemTime::now(), name, identity);
+        let removed = self.moderate(name, Moderation::Remove(identity.to_owned()));
+        match removed.await {
+            Ok(Ruling::Removed { tokens_until }) => {
+                self.revocations.settle(name, identity, tokens_until);
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(refusal) => {
+                self.revocations.forget(name, identity);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Tokens that are no longer good.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Has something done in a room that is there.
+    pub async fn moderate(
+        &self,
+        name: &str,
+        asked: Moderation,
+    ) -> Result<Ruling, ModerationRefusal> {
+        let inbox = self.inbox(name).ok_or(ModerationRefusal::NoRoom)?;
+        moderate(&inbox, asked).await
+    }
+
+    fn inbox(&self, name: &str) -> Option<mpsc::Sender<Input>> {
+        self.rooms.get(name).map(|handle| handle.inbox.clone())
+    }
+
     fn find_or_open(self: &Arc<Self>, name: &str) -> Result<Handle, ApiError> {
+        match self.setup.rooms.auto_create || self.rooms.contains_key(name) {
+            true => self.find_or_make(name),
+            false if self.is_closing.load(Ordering::Acquire) => Err(ApiError::ShuttingDown),
+            false => Err(ApiError::RoomNotFound),
+        }
+    }
+
+    fn find_or_make(self: &Arc<Self>, name: &str) -> Result<Handle, ApiError> {
         if self.is_closing.load(Ordering::Acquire) {
             return Err(ApiError::ShuttingDown);
         }
         if let Some(handle) = self.rooms.get(name) {
             return Ok(handle.clone());
         }
-        let setup = &self.setup;
-        if !setup.rooms.auto_create {
-            return Err(ApiError::RoomNotFound);
-        }
-        if self.rooms.len() >= setup.limits.rooms_max {
+        if self.rooms.len() >= self.setup.limits.rooms_max {
             return Err(ApiError::Full("rooms_max"));
         }
         match self.rooms.entry(name.to_owned()) {
@@ -269,8 +361,7 @@ impl Registry {
         room: &str,
         input: impl FnOnce(oneshot::Sender<EgressAnswer>) -> Input,
     ) -> EgressAnswer {
-        let handle = self.rooms.get(room).map(|handle| handle.inbox.clone());
-        let inbox = handle.ok_or(EgressRefusal::NoRoom)?;
+        let inbox = self.inbox(room).ok_or(EgressRefusal::NoRoom)?;
         let (reply, answer) = oneshot::channel();
         let is_sent = inbox.send(input(reply)).await.is_ok();
         match answer.await {
@@ -337,6 +428,17 @@ impl Registry {
     pub fn is_empty(&self) -> bool {
         self.rooms.is_empty()
     }
+}
+
+/// Asks a room and waits for what it says.
+async fn moderate(
+    inbox: &mpsc::Sender<Input>,
+    asked: Moderation,
+) -> Result<Ruling, ModerationRefusal> {
+    let (reply, answer) = oneshot::channel();
+    let sent = inbox.send(Input::Moderate(Box::new(asked), reply)).await;
+    sent.map_err(|_| ModerationRefusal::Closing)?;
+    answer.await.map_err(|_| ModerationRefusal::Closing)?
 }
 
 /// Puts an event into an inbox. A quarter of the inbox is kept free of data messages, so that what

@@ -40,6 +40,9 @@ pub enum TokenError {
     /// It will be good later.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// Its bearer was removed from the room.
+    #[error("the token is no longer good: its bearer was removed from the room")]
+    Revoked,
     /// Something in it is larger than a bound; the bound's name.
     #[error("the token exceeds {0}")]
     TooLarge(&'static str),
@@ -285,6 +288,8 @@ impl fmt::Debug for Grants {
 pub struct Verified {
     /// The key that issued it: a refreshed token is signed with the same one.
     pub key: String,
+    /// When it was made, if it says so.
+    pub issued_at: Option<SystemTime>,
     /// When it expires.
     pub expires_at: SystemTime,
     /// What it says.
@@ -311,6 +316,8 @@ struct Claims {
     exp: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<serde_json::Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iat: Option<serde_json::Number>,
     #[serde(flatten)]
     grants: Grants,
 }
@@ -318,6 +325,16 @@ struct Claims {
 #[derive(Deserialize)]
 struct Issuer {
     iss: String,
+}
+
+impl Claims {
+    /// When the token was made. Some SDKs say since when it is good instead, and some say 0.
+    fn issued_at(&self) -> Option<SystemTime> {
+        let seconds = [&self.iat, &self.nbf].into_iter().flatten();
+        let seconds = seconds.filter_map(serde_json::Number::as_f64);
+        let latest = seconds.filter(|seconds| *seconds >= 1.0).reduce(f64::max)?;
+        UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(latest).ok()?)
+    }
 }
 
 impl Keyring {
@@ -360,6 +377,7 @@ impl Keyring {
         claims.grants.check(&self.limits)?;
         Ok(Verified {
             key: iss,
+            issued_at: claims.issued_at(),
             expires_at: UNIX_EPOCH + Duration::from_secs(claims.exp),
             grants: claims.grants,
         })
@@ -375,6 +393,7 @@ impl Keyring {
             iss: key.to_owned(),
             exp: now.saturating_add(ttl).as_secs(),
             nbf: Some(now.as_secs().into()),
+            iat: None,
             grants: grants.clone(),
         };
         Ok(

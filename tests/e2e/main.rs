@@ -11,4 +11,5 @@ mod page;
 mod recording;
 mod refusals;
 mod replay;
+mod rooms;
 mod suites;

@@ -102,7 +102,7 @@ fn check(grants: &Grants, room: Option<&str>) -> Result<(), ApiError> {
     }
 }
 
-fn rooms(front: &Front) -> Result<&Arc<Registry>, ApiError> {
+pub(super) fn rooms(front: &Front) -> Result<&Arc<Registry>, ApiError> {
     let registry = front.registry.get().filter(|_| front.is_ready());
     registry.ok_or(ApiError::ShuttingDown)
 }

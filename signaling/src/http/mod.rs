@@ -27,6 +27,7 @@ pub mod egress;
 pub mod health;
 pub mod listener;
 pub mod replay;
+pub mod rooms;
 pub mod rtc;
 pub mod tls;
 pub mod twirp;

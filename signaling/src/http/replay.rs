@@ -716,6 +716,7 @@ mod tests {
     #[test]
     fn only_the_role_opens_and_a_participant_has_none() {
         let token = |role: &str, identity: &str| Verified {
+            issued_at: None,
             key: "clinic".into(),
             expires_at: SystemTime::now(),
             grants: Grants {

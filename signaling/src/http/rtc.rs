@@ -129,7 +129,7 @@ async fn seat(
         .grants
         .room_to_join(asked.room.as_deref())?
         .to_owned();
-    let hello = hello(verified.grants.clone(), &verified.key, request, limits)?;
+    let hello = hello(verified.clone(), request, limits)?;
     let seat = registry.join(&room, hello).await?;
     Ok(Place::Taken(Box::new(Session {
         config: Arc::clone(&front.config),
@@ -169,7 +169,11 @@ fn admit(
         .or(asked.access_token.as_deref())
         .ok_or(TokenError::Missing)?;
     let verified = front.keyring.verify(token)?;
-    verified.grants.room_to_join(asked.room.as_deref())?;
+    let room = verified.grants.room_to_join(asked.room.as_deref())?;
+    let registry = front.registry.get();
+    if registry.is_some_and(|registry| registry.revocations().covers(room, &verified)) {
+        return Err(TokenError::Revoked.into());
+    }
     #[cfg(feature = "test-modes")]
     if let Some(script) = scripted::script(&verified.grants) {
         script.check()?;

@@ -20,14 +20,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower_http::cors::{Any, CorsLayer};
 
-use super::{Caller, Front, egress};
+use super::{Caller, Front, egress, rooms};
 use crate::error::{ApiError, Code};
 use crate::token::{Grants, TokenError, Verified};
 use crate::wire::is_shallow_json;
 
 /// Services that callers of LiveKit know and that are not here (yet).
-const OTHERS: [&str; 9] = [
-    "livekit.RoomService",
+const OTHERS: [&str; 8] = [
     "livekit.Ingress",
     "livekit.SIP",
     "livekit.AgentDispatchService",
@@ -90,6 +89,7 @@ async fn call(
             body,
         };
         match service.as_str() {
+            "livekit.RoomService" => rooms::call(&method, call).await,
             "livekit.Egress" => egress::call(&method, call).await,
             other if OTHERS.contains(&other) => Err(unimplemented(&method)),
             _ => Err(bad_route("there is no such service")),
@@ -194,10 +194,17 @@ pub(super) fn refuse(error: &ApiError) -> Response {
 
 /// Bytes of a request as JSON and as protobuf: whatever they are, nothing but a refusal comes of it.
 pub(crate) fn fuzz(bytes: &[u8]) {
-    use crate::wire::proto::{RoomCompositeEgressRequest, StopEgressRequest, TrackEgressRequest};
+    use crate::wire::proto::{
+        CreateRoomRequest, RoomCompositeEgressRequest, SendDataRequest, StopEgressRequest,
+        TrackEgressRequest, UpdateParticipantRequest, UpdateSubscriptionsRequest,
+    };
     for encoding in [Encoding::Json, Encoding::Protobuf] {
         let _ = decode::<RoomCompositeEgressRequest>(encoding, bytes);
         let _ = decode::<TrackEgressRequest>(encoding, bytes);
         let _ = decode::<StopEgressRequest>(encoding, bytes);
+        let _ = decode::<CreateRoomRequest>(encoding, bytes);
+        let _ = decode::<SendDataRequest>(encoding, bytes);
+        let _ = decode::<UpdateParticipantRequest>(encoding, bytes);
+        let _ = decode::<UpdateSubscriptionsRequest>(encoding, bytes);
     }
 }

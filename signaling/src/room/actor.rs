@@ -17,6 +17,7 @@ use sfu::shard::event::EventKind;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use super::moderation::{Moderation, ModerationRefusal, Ruling};
 use super::notices::end_reason;
 use super::participant::{Hello, ParticipantKey};
 use super::recording::{AskId, Order};
@@ -55,12 +56,19 @@ pub enum Input {
     StartEgress(Box<Ask>, oneshot::Sender<EgressAnswer>),
     /// Somebody does not want it to be any more.
     StopEgress(String, oneshot::Sender<EgressAnswer>),
+    /// The server API wants something of the room.
+    Moderate(Box<Moderation>, oneshot::Sender<ModerationAnswer>),
+    /// The server API ends the room.
+    Delete(oneshot::Sender<()>),
     /// The server is going down.
     ShutDown,
 }
 
 /// What somebody is told who asked about an egress.
 pub type EgressAnswer = Result<EgressInfo, EgressRefusal>;
+
+/// What the server API is told.
+pub type ModerationAnswer = Result<Ruling, ModerationRefusal>;
 
 /// Why somebody was not let in.
 pub enum JoinRefusal {
@@ -168,14 +176,27 @@ impl Actor {
                 let id = self.asked.wait(reply);
                 self.room.stop_egress(id, &egress);
             }
+            Input::Moderate(asked, reply) => {
+                let answer = self.room.moderate(now, *asked);
+                let _ = reply.send(answer); // or whoever asked has gone
+            }
+            Input::Delete(reply) => {
+                self.finish(now, DisconnectReason::RoomDeleted, Action::Disconnect);
+                let _ = reply.send(()); // or whoever asked has gone
+                return false;
+            }
             Input::ShutDown => {
-                self.end = end_reason(DisconnectReason::ServerShutdown);
-                let removal = Removal::told(DisconnectReason::ServerShutdown, Action::Reconnect);
-                self.room.shut_down(now, removal);
+                self.finish(now, DisconnectReason::ServerShutdown, Action::Reconnect);
                 return false;
             }
         }
         true
+    }
+
+    /// Everybody must go.
+    fn finish(&mut self, now: Instant, reason: DisconnectReason, action: Action) {
+        self.end = end_reason(reason);
+        self.room.shut_down(now, Removal::told(reason, action));
     }
 
     /// Hands the commands on, after what the recorder must know before the media plane acts. Says
@@ -275,6 +296,12 @@ impl Actor {
                 // Or nobody waits any more.
                 Input::Join(hello, reply) => {
                     let _ = reply.send(Err(JoinRefusal::RoomEnded(hello)));
+                }
+                Input::Moderate(_, reply) => {
+                    let _ = reply.send(Err(ModerationRefusal::Closing));
+                }
+                Input::Delete(reply) => {
+                    let _ = reply.send(());
                 }
                 Input::StartEgress(_, reply) | Input::StopEgress(_, reply) => {
                     let _ = reply.send(Err(EgressRefusal::Closing));

@@ -343,7 +343,7 @@ fn read_message(sender: &mut Participant, channel: DataChannel, payload: &[u8]) 
     Some(patched)
 }
 
-fn deliver(
+pub(super) fn deliver(
     recipient: &mut Participant,
     channel: DataChannel,
     payload: &Bytes,

@@ -4,11 +4,13 @@
 //! go in; messages land in the participants' outlets and commands for the media plane come out.
 //! [`actor`] gives it a task and an inbox. The questions live in files of their own: what was agreed
 //! about a transport ([`negotiation`]), what a client asks for ([`requests`]), what the media plane
-//! reports ([`events`]), what is recorded ([`recording`]), what the outside hears ([`notices`]).
+//! reports ([`events`]), what is recorded ([`recording`]), what the outside hears ([`notices`]), what
+//! the server API does ([`moderation`]).
 
 pub mod actor;
 pub mod chat;
 pub mod events;
+pub mod moderation;
 pub mod negotiation;
 pub mod notices;
 pub mod outlet;
@@ -17,12 +19,13 @@ pub mod permissions;
 pub mod recording;
 pub mod requests;
 pub mod scribe;
+pub mod settings;
 pub mod slots;
 pub mod spread;
 pub mod subscriptions;
 pub mod tracks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -35,6 +38,7 @@ use sfu::transport::params::Fingerprint;
 use self::chat::ChatReader;
 use self::participant::{Hello, Participant, ParticipantKey};
 use self::recording::RoomRecording;
+use self::settings::{Settings, SettingsWish};
 use self::spread::Spread;
 use crate::config::{Limits, RoomsConfig};
 use crate::consent::{POLICY_TAG, Policy};
@@ -84,6 +88,7 @@ pub struct Room {
     sid: String,
     name: String,
     setup: Arc<Setup>,
+    settings: Settings,
     participants: BTreeMap<ParticipantKey, Participant>,
     spread: Spread,
     created_at: SystemTime,
@@ -96,6 +101,8 @@ pub struct Room {
     recording: RoomRecording,
     chat: ChatReader,
     notices: Vec<WebhookEvent>,
+    /// Numbers of messages that the server API has sent.
+    nonces: VecDeque<Vec<u8>>,
     /// The media plane has lost the whole room.
     is_lost: bool,
 }
@@ -144,6 +151,7 @@ impl Room {
             id,
             sid: sid::room_sid(),
             name,
+            settings: Settings::new(&setup.rooms, &setup.limits),
             setup,
             participants: BTreeMap::new(),
             spread,
@@ -155,6 +163,7 @@ impl Room {
             recording,
             chat: ChatReader::default(),
             notices: Vec::new(),
+            nonces: VecDeque::new(),
             is_lost: false,
         };
         room.notify_room_started();
@@ -219,15 +228,16 @@ impl Room {
             .find(|one| one.identity == hello.grants.identity)
             .map(|one| one.key);
         let others = self.participants.len() - usize::from(namesake.is_some());
-        if others >= self.setup.limits.participants_per_room_max {
+        // A token's room configuration counts for whoever comes first, so it must be known before.
+        if !self.had_participants {
+            self.settle(&hello);
+        }
+        if others >= self.settings.participants_max {
             return Err(ApiError::Full("participants_per_room_max"));
         }
         if let Some(namesake) = namesake {
             let reason = DisconnectReason::DuplicateIdentity;
             self.remove(now, namesake, Removal::told(reason, Action::Disconnect));
-        }
-        if !self.had_participants {
-            self.settle(&hello);
         }
         let key = ParticipantKey(sid::next_number());
         let mut participant = Participant::new(key, &hello);
@@ -254,6 +264,10 @@ impl Room {
         let config = hello.grants.room_config.as_ref();
         let wish = config.and_then(|config| config.get("tags")?.get(POLICY_TAG)?.as_str());
         self.recording.choose(self.setup.recording.for_room(wish));
+        if let Some(config) = config {
+            self.settings
+                .apply(&SettingsWish::read(config), &self.setup.limits);
+        }
     }
 
     fn join_response(&mut self, participant: &mut Participant) -> JoinResponse {
@@ -289,15 +303,16 @@ impl Room {
         proto::Room {
             sid: self.sid.clone(),
             name: self.name.clone(),
-            empty_timeout: self.setup.rooms.empty_timeout.as_secs() as u32,
-            departure_timeout: self.setup.rooms.departure_timeout.as_secs() as u32,
-            max_participants: self.setup.limits.participants_per_room_max as u32,
+            empty_timeout: self.settings.empty_timeout.as_secs() as u32,
+            departure_timeout: self.settings.departure_timeout.as_secs() as u32,
+            max_participants: self.settings.participants_max as u32,
             creation_time: created_at.as_secs() as i64,
             creation_time_ms: created_at.as_millis() as i64,
             enabled_codecs: enabled_codecs(),
             num_participants: counts.participants,
             num_publishers: counts.publishers,
             active_recording: counts.is_recorded,
+            metadata: self.settings.metadata.clone(),
             ..Default::default()
         }
     }
@@ -393,8 +408,8 @@ impl Room {
         }
         self.empty_since.is_none_or(|since| {
             let timeout = match self.had_participants {
-                true => self.setup.rooms.departure_timeout,
-                false => self.setup.rooms.empty_timeout,
+                true => self.settings.departure_timeout,
+                false => self.settings.empty_timeout,
             };
             now.saturating_duration_since(since) < timeout
         })
@@ -404,11 +419,16 @@ impl Room {
         let counts = self.counts();
         if counts != self.told {
             self.told = counts;
-            let room = Some(self.info());
-            let message = Message::RoomUpdate(RoomUpdate { room });
-            for participant in self.participants.values() {
-                participant.outlet.send(message.clone());
-            }
+            self.tell_room();
+        }
+    }
+
+    /// Tells everybody how the room is now.
+    fn tell_room(&self) {
+        let room = Some(self.info());
+        let message = Message::RoomUpdate(RoomUpdate { room });
+        for participant in self.participants.values() {
+            participant.outlet.send(message.clone());
         }
     }
 

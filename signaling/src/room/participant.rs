@@ -48,6 +48,8 @@ pub struct Hello {
     pub grants: Grants,
     /// The API key that signed it.
     pub api_key: String,
+    /// When it expires.
+    pub token_expires_at: SystemTime,
     /// What the client says about itself.
     pub client: ClientInfo,
     /// Everything is to be subscribed to.
@@ -100,6 +102,8 @@ pub struct Participant {
     pub lost_at: Option<Instant>,
     /// Since when an offer has been awaited.
     pub asked_at: Option<Instant>,
+    /// When the token expires that it came with.
+    pub token_expires_at: SystemTime,
     joined_at_wall: SystemTime,
     kind: Kind,
     kind_details: Vec<KindDetail>,
@@ -215,6 +219,7 @@ impl Participant {
             outlet: hello.outlet.clone(),
             lost_at: None,
             asked_at: None,
+            token_expires_at: hello.token_expires_at,
             joined_at_wall: SystemTime::now(),
             kind: kind(&grants.kind),
             kind_details: grants
@@ -318,6 +323,7 @@ mod tests {
                 ..Grants::default()
             },
             api_key: "clinic".into(),
+            token_expires_at: SystemTime::now(),
             client: ClientInfo::default(),
             is_automatic: true,
             tracks: Vec::new(),

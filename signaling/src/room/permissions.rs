@@ -49,6 +49,27 @@ impl Permissions {
         }
     }
 
+    /// What a moderator has decided.
+    #[expect(
+        deprecated,
+        reason = "the server SDKs still say who records and who is an agent"
+    )]
+    pub fn from_proto(permission: &ParticipantPermission) -> Self {
+        let sources: Vec<TrackSource> = permission.can_publish_sources().collect();
+        let names_no_source = !permission.can_publish_sources.is_empty() && sources.is_empty();
+        Self {
+            can_publish: permission.can_publish && !names_no_source,
+            sources,
+            can_subscribe: permission.can_subscribe,
+            can_publish_data: permission.can_publish_data,
+            can_update_metadata: permission.can_update_metadata,
+            can_subscribe_metrics: permission.can_subscribe_metrics,
+            is_hidden: permission.hidden,
+            is_recorder: permission.recorder,
+            is_agent: permission.agent,
+        }
+    }
+
     /// Whether a track of this source may be published.
     pub fn may_publish(&self, source: TrackSource) -> bool {
         self.can_publish && (self.sources.is_empty() || self.sources.contains(&source))
@@ -106,6 +127,20 @@ mod tests {
         assert!(permissions.may_publish(TrackSource::ScreenShareAudio));
         assert!(!permissions.may_publish(TrackSource::Camera));
         assert!(!permissions.may_publish(TrackSource::Unknown));
+    }
+
+    #[test]
+    fn what_clients_read_says_all_of_it() {
+        let permissions = from(&VideoGrant {
+            can_publish_sources: vec!["microphone".into()],
+            can_subscribe: Some(false),
+            hidden: Some(true),
+            ..Default::default()
+        });
+        assert_eq!(
+            Permissions::from_proto(&permissions.to_proto()),
+            permissions
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every request is checked against what the participant may do; a refusal is told with its reason
 //! and changes nothing. Offers are in [`negotiation`](super::negotiation).
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use sfu::id::PublicationId;
@@ -28,7 +29,7 @@ use crate::wire::proto::{
 /// Track ids and permissions that one request may list; far more than a room has tracks to show.
 const LIST_MAX: usize = 2_048;
 /// Attributes of one participant.
-const ATTRIBUTES_MAX: usize = 256;
+pub(super) const ATTRIBUTES_MAX: usize = 256;
 
 /// A request of a client. Pings are answered by its session.
 pub enum Request {
@@ -135,37 +136,47 @@ impl Room {
     }
 
     fn mute(&mut self, key: ParticipantKey, request: MuteTrackRequest) {
-        let Some(participant) = self.participants.get_mut(&key) else {
-            return;
-        };
-        let Some(track) = participant.track_mut(&request.sid) else {
+        if !self.set_muted(key, &request.sid, request.muted) {
             let request = request_response::Request::Mute(request);
-            return self.refuse(key, 0, Reason::NotFound, Some(request));
-        };
-        if track.info.muted == request.muted {
-            return;
+            self.refuse(key, 0, Reason::NotFound, Some(request));
         }
-        track.info.muted = request.muted;
-        if !track.is_published() {
-            return;
+    }
+
+    /// Stops or resumes forwarding a track and tells the others. Says no if there is no such track.
+    pub(super) fn set_muted(&mut self, key: ParticipantKey, sid: &str, muted: bool) -> bool {
+        let participant = self.participants.get_mut(&key);
+        let Some((participant, place)) = participant.and_then(|participant| {
+            let mut tracks = participant.tracks.iter();
+            let place = tracks.position(|track| track.info.sid == sid)?;
+            Some((participant, place))
+        }) else {
+            return false;
+        };
+        let track = &mut participant.tracks[place];
+        let was_muted = std::mem::replace(&mut track.info.muted, muted);
+        if was_muted == muted || !track.is_published() {
+            return true;
         }
         let publication = track.publication;
         if let Some(transport) = &participant.transport {
-            let command = Command::SetMuted {
-                publication,
-                muted: request.muted,
-            };
+            let command = Command::SetMuted { publication, muted };
             self.spread.send(transport.worker, command);
         }
         self.announce(key);
         self.note_muted(key, publication);
-        if request.muted {
+        if muted {
             self.silence(publication);
         }
+        true
     }
 
     /// Subscribes to tracks, or ends subscriptions, by name.
-    fn choose(&mut self, now: Instant, key: ParticipantKey, request: &UpdateSubscription) {
+    pub(super) fn choose(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        request: &UpdateSubscription,
+    ) {
         let nested = request
             .participant_tracks
             .iter()
@@ -287,13 +298,7 @@ impl Room {
             let request = request_response::Request::UpdateMetadata(request);
             return self.refuse(key, request_id, Reason::NotAllowed, Some(request));
         }
-        let mut attributes = participant.attributes.clone();
-        for (name, value) in &request.attributes {
-            match value.is_empty() {
-                true => drop(attributes.remove(name)),
-                false => drop(attributes.insert(name.clone(), value.clone())),
-            }
-        }
+        let attributes = merged(&participant.attributes, &request.attributes);
         let bytes: usize = attributes
             .iter()
             .map(|(name, value)| name.len() + value.len())
@@ -364,6 +369,21 @@ impl Room {
         }
         true
     }
+}
+
+/// Attributes with some changed; an empty value takes the name away.
+pub(super) fn merged(
+    attributes: &BTreeMap<String, String>,
+    changes: &HashMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut merged = attributes.clone();
+    for (name, value) in changes {
+        match value.is_empty() {
+            true => drop(merged.remove(name)),
+            false => drop(merged.insert(name.clone(), value.clone())),
+        }
+    }
+    merged
 }
 
 /// Whether somebody may be recorded, he alone says, and nobody can forbid him to: a request that

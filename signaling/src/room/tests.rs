@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sfu::id::{PublicationId, RoomId, TransportId, WorkerId};
 use sfu::media::{Codec, LayerWish};
@@ -31,6 +31,7 @@ use crate::wire::proto::{
     self, AddTrackRequest, DisconnectReason, MuteTrackRequest, TrackSource, TrackType,
 };
 
+mod moderation;
 mod recording;
 
 /// A room, a clock and everything that was said and commanded.
@@ -119,6 +120,7 @@ impl Scene {
         let hello = Hello {
             grants,
             api_key: "clinic".into(),
+            token_expires_at: SystemTime::now(),
             client: proto::ClientInfo::default(),
             is_automatic: true,
             tracks: Vec::new(),

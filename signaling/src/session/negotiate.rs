@@ -8,7 +8,7 @@ use crate::room::outlet::Outlet;
 use crate::room::participant::Hello;
 use crate::room::requests::Request;
 use crate::sdp::{Offer, SdpError};
-use crate::token::Grants;
+use crate::token::Verified;
 use crate::wire::proto::{JoinRequest, SessionDescription};
 use crate::wire::{WireError, decode_join_request};
 
@@ -38,12 +38,13 @@ pub fn read_join_request(text: &str, limits: &Limits) -> Result<JoinRequest, Api
 }
 
 /// What the room needs to know about somebody who asks to be let in.
-pub fn hello(
-    mut grants: Grants,
-    api_key: &str,
-    request: JoinRequest,
-    limits: &Limits,
-) -> Result<Hello, ApiError> {
+pub fn hello(verified: Verified, request: JoinRequest, limits: &Limits) -> Result<Hello, ApiError> {
+    let Verified {
+        key: api_key,
+        expires_at: token_expires_at,
+        mut grants,
+        ..
+    } = verified;
     let settings = request.connection_settings.unwrap_or_default();
     let offer = request
         .publisher_offer
@@ -90,7 +91,8 @@ pub fn hello(
     }
     Ok(Hello {
         grants,
-        api_key: api_key.to_owned(),
+        api_key,
+        token_expires_at,
         client: request.client_info.unwrap_or_default(),
         is_automatic: settings.auto_subscribe,
         tracks: request.add_track_requests,
@@ -101,7 +103,19 @@ pub fn hello(
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::token::Grants;
+
+    fn verified(grants: Grants) -> Verified {
+        Verified {
+            key: "clinic".to_owned(),
+            issued_at: None,
+            expires_at: SystemTime::now(),
+            grants,
+        }
+    }
 
     fn request() -> JoinRequest {
         JoinRequest {
@@ -114,7 +128,7 @@ mod tests {
     #[test]
     fn a_client_cannot_promote_itself() {
         let hello =
-            hello(Grants::default(), "clinic", request(), &Limits::default()).expect("small");
+            hello(verified(Grants::default()), request(), &Limits::default()).expect("small");
         assert_eq!(hello.grants.metadata, "");
         assert!(hello.grants.attributes.is_empty());
     }
@@ -126,7 +140,7 @@ mod tests {
             ..Default::default()
         };
         let limits = Limits::default();
-        let hello = |word| hello(Grants::default(), "clinic", answer(word), &limits);
+        let hello = |word| hello(verified(Grants::default()), answer(word), &limits);
         let granted = hello("granted").expect("small");
         assert_eq!(granted.grants.attributes[consent::ATTRIBUTE], "granted");
         assert!(hello(&"x".repeat(ANSWER_BYTES_MAX + 1)).is_err());
@@ -136,7 +150,7 @@ mod tests {
     fn with_the_right_to_a_client_may_describe_itself() {
         let mut grants = Grants::default();
         grants.video.can_update_own_metadata = Some(true);
-        let hello = hello(grants, "clinic", request(), &Limits::default()).expect("small");
+        let hello = hello(verified(grants), request(), &Limits::default()).expect("small");
         assert_eq!(hello.grants.metadata, "chief physician");
         assert_eq!(hello.grants.attributes["role"], "chief");
     }
@@ -151,7 +165,7 @@ mod tests {
                 }),
                 ..Default::default()
             };
-            hello(Grants::default(), "clinic", request, &Limits::default()).err()
+            hello(verified(Grants::default()), request, &Limits::default()).err()
         };
         let bomb = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(10_000);
         assert!(matches!(

@@ -1,0 +1,25 @@
+//! The RoomService as the official server SDK speaks it, with clients who feel what it does.
+
+use std::time::Duration;
+
+use tests::server::{Build, Server};
+use tests::suite;
+
+const TESTS: usize = 4;
+
+#[test]
+fn rooms_are_made_moderated_and_ended_with_the_official_server_sdk() {
+    let server = Server::with_config(Build::Release, "");
+    let outcome = suite::run(
+        "rooms.config.mjs",
+        &[("LIVEKIT_URL", &server.websocket_url())],
+        Duration::from_secs(150),
+    );
+    assert!(
+        outcome.failed.is_empty() && outcome.passed.len() == TESTS,
+        "{:#?}\n{}\n{}",
+        outcome.failed,
+        outcome.said,
+        server.said()
+    );
+}
