@@ -120,6 +120,14 @@ export function numbersIn(file) {
   }));
 }
 
+// The sound of a recorded file as samples, the first one at the recording's start.
+export function soundIn(file) {
+  const still = ['-copyts', '-i', file, '-af', 'aresample=async=1:first_pts=0'];
+  const plain = ['-ac', '1', '-ar', String(SAMPLE_RATE), '-f', 's16le', '-'];
+  const raw = execFileSync('ffmpeg', ['-v', 'error', ...still, ...plain], { maxBuffer: 1 << 30 });
+  return new Int16Array(raw.buffer, raw.byteOffset, raw.length >> 1);
+}
+
 function make(file, options) {
   if (existsSync(file)) return;
   // Written aside and renamed: an interrupted run leaves no half file, which a browser would
