@@ -112,6 +112,17 @@ export interface Names {
   }>;
 }
 
+/** The clear events; what was said about being recorded stands beside the participants there. */
+export function eventsOf(document: Partial<Manifest> | null): readonly EventEntry[] {
+  return (document?.events ?? []).map((event) => {
+    if (event.type !== 'consent' || event.state !== undefined) return event;
+    const said = document?.participants
+      ?.find((one) => one.participant === event.participant)
+      ?.consent?.find((one) => one.at_us === event.at_us);
+    return said ? { ...event, state: said.state } : event;
+  });
+}
+
 /** A document of a version that we know, of this recording. */
 export function readDocument<Document extends { readonly recording: string }>(
   file: Uint8Array,

@@ -8,7 +8,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { openFile, openWithPassphrase, SEALED_CHUNK } from './age';
 import { base64, fromText, hex } from './bytes';
 import { readChain } from './chain';
-import { readDocument } from './documents';
+import { eventsOf, readDocument } from './documents';
 import { sha256 } from './hash';
 import { isLogged } from './proof';
 import { openNames, openSecret, Recording, TooFewShares } from './recording';
@@ -144,6 +144,16 @@ describe('the vectors of the format', () => {
     const salvaged = (await opened(named('salvaged'))).names;
     expect(salvaged?.participants.map((one) => one.participant)).toEqual([1, 2]);
     expect(await openNames([], 'none', [])).toBeNull();
+  });
+
+  it('tell who agreed, in the clear as under the seal', async () => {
+    const states = eventsOf((await opened(named('salvaged'))).manifest)
+      .filter((event) => event.type === 'consent')
+      .map((event) => [event.participant, event.state]);
+    expect(states).toEqual([
+      [1, 'granted'],
+      [2, 'granted'],
+    ]);
   });
 
   it('open with any two of three officers, and not with one', async () => {

@@ -6,7 +6,7 @@ import { openFile, openWithPassphrase, recipientOf } from './age';
 import { type Bytes, fromText } from './bytes';
 import { Clocks } from './clock';
 import { Delivery } from './delivery';
-import type { ParticipantEntry, TrackEntry } from './documents';
+import { eventsOf, type ParticipantEntry, type TrackEntry } from './documents';
 import { exportTracks } from './export';
 import { type Lane, lanes, type Person, people } from './lanes';
 import type {
@@ -183,7 +183,7 @@ async function open(request: OpenRequest): Promise<Opened> {
       people: session.people,
       lanes: session.lanes,
       gaps: (manifest ?? request.clear)?.gaps ?? [],
-      events: (manifest ?? request.clear)?.events ?? [],
+      events: eventsOf(manifest ?? request.clear),
       documentFaults: recording.documentFaults,
       hasManifest: manifest !== null,
       state: manifest?.state ?? 'open',

@@ -1,5 +1,6 @@
 /** Everything that happened, in order; pressing one goes there. */
 import { useLingui } from '@lingui/react';
+import { eventsOf } from '../../archive/documents';
 import type { Told } from '../../archive/protocol';
 import type { Detail } from '../api';
 import { consentWord, eventWord, span } from '../words';
@@ -18,7 +19,7 @@ const EVENTS_MAX = 2_000;
 
 export function Events({ detail, findings, session }: Props) {
   const { i18n } = useLingui();
-  const events = findings?.events ?? told([], detail.manifest?.events ?? []);
+  const events = findings?.events ?? told([], eventsOf(detail.manifest));
   const shown = events.filter((event) => event.type !== 'speaking').slice(0, EVENTS_MAX);
   if (shown.length === 0) {
     return <p className={styles.quiet}>{i18n._('No events are known yet.')}</p>;
