@@ -168,7 +168,7 @@ impl Room {
                 identity,
                 track_sid,
                 muted,
-            } => return self.mute_for(&identity, track_sid, muted),
+            } => return self.mute_for(&identity, &track_sid, muted),
             Moderation::Update(change) => return self.change(now, *change),
             Moderation::Subscribe {
                 identity,
@@ -243,22 +243,22 @@ impl Room {
     fn mute_for(
         &mut self,
         identity: &str,
-        track_sid: String,
+        track_sid: &str,
         muted: bool,
     ) -> Result<Ruling, ModerationRefusal> {
         let key = self.key_of(identity)?;
         let enables_unmute = self.setup.rooms.remote_unmute;
         let participant = self.participant(key);
         let outlet = participant.outlet.clone();
-        let track = participant.track_mut(&track_sid);
+        let track = participant.track_mut(track_sid);
         let track = track.ok_or(ModerationRefusal::NoTrack)?;
         if !muted && track.info.muted && !enables_unmute {
             return Err(ModerationRefusal::RemoteUnmute);
         }
-        let sid = track_sid.clone();
+        let sid = track_sid.to_owned();
         outlet.send(Message::Mute(MuteTrackRequest { sid, muted }));
-        self.set_muted(key, &track_sid, muted);
-        let track = self.participant(key).track_mut(&track_sid);
+        self.set_muted(key, track_sid, muted);
+        let track = self.participant(key).track_mut(track_sid);
         let info = track.ok_or(ModerationRefusal::NoTrack)?.info.clone();
         Ok(Ruling::Track(Box::new(info)))
     }
