@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::RecordingId;
 use crate::journal::body::{ConsentState, GapReason, MediaKind, Source};
@@ -88,8 +89,19 @@ pub struct Gap {
     /// Why.
     pub reason: GapReason,
     /// Packets that were dropped, by track number.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_number")]
     pub packets: BTreeMap<u16, u64>,
+}
+
+/// Numbers are texts where they are the names of members. Within a flattened struct serde does not
+/// turn them back by itself.
+fn by_number<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<u16, u64>, D::Error> {
+    let named = BTreeMap::<String, u64>::deserialize(source)?;
+    let numbered = named.into_iter().map(|(name, many)| {
+        let number = name.parse().map_err(D::Error::custom)?;
+        Ok((number, many))
+    });
+    numbered.collect()
 }
 
 /// Something that happened, without text or name.
@@ -128,5 +140,36 @@ impl OpenSummary {
         let summary: Self = serde_json::from_slice(bytes).ok()?;
         let fits = summary.version == crate::header::VERSION && summary.recording == recording;
         fits.then_some(summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wall::Wall;
+
+    #[test]
+    fn a_gap_that_counts_what_is_missing_is_read_as_it_was_written() {
+        let summary = OpenSummary {
+            version: crate::header::VERSION,
+            recording: RecordingId::new(Wall::from_millis(1), [1; 10]),
+            duration_us: 5,
+            contents: Contents {
+                gaps: vec![Gap {
+                    from_us: 1,
+                    until_us: 2,
+                    reason: GapReason::Disk,
+                    packets: BTreeMap::from([(0, 3), (17, 4)]),
+                }],
+                ..Contents::default()
+            },
+        };
+        let written = crate::header::to_json(&summary);
+        assert_eq!(
+            OpenSummary::parse(&written, summary.recording),
+            Some(summary)
+        );
+        let wrong = r#"{"from_us":1,"until_us":2,"reason":"disk","packets":{"x":3}}"#;
+        assert!(serde_json::from_str::<Gap>(wrong).is_err());
     }
 }
