@@ -185,6 +185,39 @@ fn redundant_sound_and_plain_sound_are_one_track() {
 }
 
 #[test]
+fn what_nobody_agreed_on_is_recorded_as_it_came_and_marked_as_unplayable() {
+    let temporary = folder();
+    let mut desk = Desk::begin(temporary.path(), Plan::default()).expect("can be begun");
+    desk.enter(0, "PA_a");
+    let mut foreign = super::fixture::packet(CAMERA, 1, 300);
+    foreign[1] = 77;
+    desk.scribe.entry(&Entry::Rtp(sfu::tap::RtpEntry {
+        publication: CAMERA,
+        rank: 0,
+        at: desk.at_ms(20),
+        seq: sfu::unit::SeqNo(65_537),
+        is_recovered: false,
+        starts_keyframe: false,
+        bytes: &foreign,
+    }));
+    desk.close(1000);
+    let records = desk.read();
+    let [track] = of_kind(&records, Kind::Track)[..] else {
+        panic!("one track");
+    };
+    assert_eq!(track.json()["mime"], "application/octet-stream");
+    assert_eq!(track.json()["payload_type"], 77);
+    assert_eq!(
+        crate::depacketize::Format::of("application/octet-stream", None),
+        None
+    );
+    let [packet] = of_kind(&records, Kind::Rtp)[..] else {
+        panic!("one packet");
+    };
+    assert_eq!(packet.body, foreign);
+}
+
+#[test]
 fn what_was_held_back_for_want_of_consent_is_told_as_such() {
     let temporary = folder();
     let mut desk = Desk::begin(temporary.path(), Plan::default()).expect("can be begun");
