@@ -36,8 +36,8 @@ impl House {
         let officer = house.keygen("officer.age");
         house.keygen("stranger.age");
         let config = format!(
-            "data_dir = {:?}\n[http]\nport = 0\n[media]\nworkers = 2\nport_first = 0\n[keys]\n{} = {:?}\n\
-             [recording]\npolicy = \"must\"\n[recording.keys]\ncompliance = [{officer:?}]\n",
+            "data_dir = {:?}\n[http]\nport = 0\n[media]\nworkers = 2\nport_first = 0\n[rooms]\ndeparture_timeout = 2\n[keys]\n{} = {:?}\n\
+             [recording]\npolicy = \"must\"\n[recording.limits]\nfree_percent_min = 1\n[recording.keys]\ncompliance = [{officer:?}]\n",
             house.folder.join("data"),
             token::KEY,
             token::SECRET
