@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-for tool in age node npm chromium firefox-esr ffmpeg ffprobe ip; do
+for tool in age node npm chromium firefox-esr faketime ffmpeg ffprobe gcore ip; do
     command -v "$tool" >/dev/null || { echo "tests/run-e2e.sh needs $tool: run deploy/setup.sh" >&2; exit 1; }
 done
 tests/clients/install.sh
@@ -14,23 +14,35 @@ run() {
     cargo test --workspace --test e2e -- "$@"
 }
 
-# What needs a network of its own has this in its name. Where that is forbidden it is skipped by
-# name and counted; on a build machine it must not be.
+# What needs a network of its own, or to look into the memory of another process, has this in its
+# name. Where that is forbidden it is skipped by name and counted; on a build machine it must not be.
 skipped=
+why=
+names=
+skip() {
+    found=$(run --list | sed -n 's/: test$//p' | grep "$1" || true)
+    skipped="$skipped$found
+"
+    why="$why$2. "
+    names="$names --skip $1"
+}
 if ! refused=$(tests/in-a-namespace.sh true 2>&1); then
-    skipped=$(run --list "$@" | sed -n 's/: test$//p' | grep in_a_namespace || true)
+    skip in_a_namespace "no network namespace can be made ($refused)"
 fi
-if [ -z "$skipped" ]; then
-    run --test-threads=1 --show-output "$@"
-    exit
+# CAP_SYS_PTRACE: the server lets nobody else of its own user look into it.
+capabilities=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+if [ $((0x$capabilities >> 19 & 1)) = 0 ]; then
+    skip forced_core_dump "no core dump can be forced without CAP_SYS_PTRACE"
 fi
 tell() {
-    printf '\nskipped, because no network namespace can be made (%s): %s tests\n%s\n' \
-        "$refused" "$(printf '%s\n' "$skipped" | wc -l)" "$skipped"
+    printf '\nskipped: %s\n%s' "$why" "$skipped"
 }
-if [ -n "${CI-}" ]; then
+if [ -n "$why" ] && [ -n "${CI-}" ]; then
     tell >&2
     exit 1
 fi
-run --test-threads=1 --show-output --skip in_a_namespace "$@"
-tell
+# shellcheck disable=SC2086 # several words are meant
+run --test-threads=1 --show-output $names "$@"
+if [ -n "$why" ]; then
+    tell
+fi

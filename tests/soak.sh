@@ -1,7 +1,15 @@
 #!/bin/sh
 # Half load for $MINUTES (30): fails when memory or delay creep up, and writes docs/benchmarks.md.
+# Then $KILLS (50) kills of a server that records, and of a recorder alone: a second is lost each time
+# at most, and what is left verifies and decodes.
 set -eu
 cd "$(dirname "$0")/.."
 cargo build --release --workspace
 loadtest/peers/server.sh target/release/consilium \
   target/release/loadtest soak --minutes "${MINUTES:-30}" --page docs/benchmarks.md "$@"
+CONSILIUM_KILLS=${KILLS:-50}
+export CONSILIUM_KILLS
+cargo test --release -p recorder --test kill -- --show-output a_killed_server
+deploy/build-web.sh
+cargo build --release
+tests/run-e2e.sh a_kill_costs

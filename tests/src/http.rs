@@ -115,12 +115,28 @@ pub fn connect(to: SocketAddr) -> TcpStream {
 
 /// Asks for `target` with further header lines.
 pub fn get(server: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Response {
+    send(server, "GET", target, headers, "")
+}
+
+/// Sends `body` to `target` with any method and further header lines.
+pub fn send(
+    server: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
     let mut stream = connect(server);
-    let mut request = format!("GET {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n");
+    let mut request =
+        format!("{method} {target} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
+    if method != "GET" {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
     request.push_str("\r\n");
+    request.push_str(body);
     stream
         .write_all(request.as_bytes())
         .expect("the server reads the request");

@@ -1,6 +1,6 @@
 //! The server under test: the built binary as a process of its own on ephemeral ports.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -94,6 +94,13 @@ impl Server {
         Self::listening(Self::spawn(build, config))
     }
 
+    /// The same under a system clock that is `offset` from the right one, as in `+20y`.
+    pub fn start_at(build: Build, config: &str, offset: &str) -> Self {
+        let mut command = build.command();
+        set_clock(&mut command, offset);
+        Self::listening(Self::serve(command, config))
+    }
+
     fn listening(process: Process) -> Self {
         let address = process.expect_line(START_TIMEOUT, |line| {
             line.strip_prefix("listening http=")?
@@ -131,6 +138,11 @@ impl Server {
             .arg("--config")
             .arg(file);
         Process::spawn("consilium", &mut command)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Where it listens.
@@ -219,12 +231,34 @@ impl Server {
     }
 }
 
+/// Lets `command` run under a system clock that is `offset` from the right one. Only the time of day
+/// is wrong: timers run on, as they do when somebody sets the clock.
+pub fn set_clock(command: &mut Command, offset: &str) {
+    let folders = std::fs::read_dir("/usr/lib").expect("it is there");
+    let library = folders
+        .map(|folder| {
+            let folder = folder.expect("readable").path();
+            folder.join("faketime/libfaketimeMT.so.1")
+        })
+        .find(|library| library.exists())
+        .expect("Debian's faketime is installed: run deploy/setup.sh");
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME", offset)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+}
+
 /// A configuration with the development key, ports of the system's choice, data in `folder` and
 /// whatever `more` says.
 pub fn config(folder: &Path, workers: u16, more: &str) -> String {
+    config_at(Ipv4Addr::LOCALHOST, folder, workers, more)
+}
+
+/// The same with media at another address: in a namespace, the one that is not loopback.
+pub fn config_at(media: Ipv4Addr, folder: &Path, workers: u16, more: &str) -> String {
     format!(
         "data_dir = {:?}\n[http]\nport = 0\n[media]\nworkers = {workers}\nport_first = 0\n\
-         [keys]\n{} = {:?}\n{more}",
+         listen_ip = \"{media}\"\n[keys]\n{} = {:?}\n{more}",
         folder.join("data"),
         token::KEY,
         token::SECRET
