@@ -32,6 +32,17 @@ pub(crate) enum Task {
     Verify(Verify),
     /// Take a recording out of the archive, into files that anybody can play. Needs an officer's key
     /// and a reason; it is a replay, and audited like one.
+    ///
+    /// One WebM for each person (MP4 where the picture is H.264), mixed.opus with the sound of all,
+    /// events.json with what happened and what is missing, SHA256SUMS over all of it with the
+    /// installation's signature beside it. All files are on the recording's clock.
+    ///
+    /// On an officer's computer, from a server that runs, so that the key stays there:
+    /// `consilium export https://host/compliance/api/v1/recordings/01J... --token ... --officer
+    /// officer.age --reason "complaint 17"`.
+    ///
+    /// On the server's machine, while the server is stopped: `consilium export 01J... --config
+    /// consilium.toml --actor "Chen" --officer officer.age --reason "complaint 17"`.
     Export(Export),
     /// Put recordings in order that lost their writer. The server does it by itself at its start.
     Salvage(Salvage),
@@ -207,19 +218,7 @@ pub(crate) struct Verify {
 }
 
 /// `consilium export`.
-///
-/// One WebM for each person (MP4 where the picture is H.264), mixed.opus with the sound of all,
-/// events.json with everything that happened and what is missing, SHA256SUMS over all of it, and
-/// SHA256SUMS.sig, the installation's signature. All files are on the recording's clock.
-///
-/// On an officer's computer, from a server that runs:
-/// `consilium export https://host/compliance/api/v1/recordings/01J... --token ... --officer officer.age
-/// --reason "complaint 17"`. The key never leaves that computer.
-///
-/// On the server's machine, while the server is stopped:
-/// `consilium export 01J... --config consilium.toml --actor "Chen" --officer officer.age --reason "..."`.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
