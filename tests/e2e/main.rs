@@ -11,7 +11,6 @@ mod opened;
 mod page;
 mod recording;
 mod refusals;
-mod replay;
 mod retention;
 mod rooms;
 mod secrecy;
