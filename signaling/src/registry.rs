@@ -213,7 +213,7 @@ impl Registry {
     /// Takes somebody out of a room, and his tokens with him.
     pub async fn remove(&self, name: &str, identity: &str) -> Result<(), ModerationRefusal> {
         // Before he is told: his client may be back at once.
-        self.revocations.revoke(SystemTime::now(), name, identity);
+        let before = self.revocations.revoke(SystemTime::now(), name, identity);
         let removed = self.moderate(name, Moderation::Remove(identity.to_owned()));
         match removed.await {
             Ok(Ruling::Removed { tokens_until }) => {
@@ -222,7 +222,7 @@ impl Registry {
             }
             Ok(_) => Ok(()),
             Err(refusal) => {
-                self.revocations.forget(name, identity);
+                self.revocations.undo(name, identity, before);
                 Err(refusal)
             }
         }

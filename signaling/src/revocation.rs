@@ -21,8 +21,9 @@ const ENTRIES_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Revocations(Mutex<HashMap<(String, String), Entry>>);
 
+/// One removal.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+pub struct Entry {
     removed_at: SystemTime,
     /// When the last token expires that the participant has shown; `None` before that is known.
     tokens_until: Option<SystemTime>,
@@ -30,7 +31,8 @@ struct Entry {
 
 impl Revocations {
     /// All tokens of this identity for this room that were made until now are no longer good.
-    pub fn revoke(&self, now: SystemTime, room: &str, identity: &str) {
+    /// Returns what was written down before, for [`Revocations::undo`].
+    pub fn revoke(&self, now: SystemTime, room: &str, identity: &str) -> Option<Entry> {
         let mut entries = self.lock();
         entries.retain(|_, entry| entry.removed_at + KEEP > now);
         if entries.len() >= ENTRIES_MAX {
@@ -43,7 +45,7 @@ impl Revocations {
             removed_at: now,
             tokens_until: None,
         };
-        entries.insert((room.to_owned(), identity.to_owned()), entry);
+        entries.insert(who(room, identity), entry)
     }
 
     /// The last of its tokens expires then.
@@ -53,9 +55,13 @@ impl Revocations {
         }
     }
 
-    /// Nobody was removed after all.
-    pub fn forget(&self, room: &str, identity: &str) {
-        self.lock().remove(&who(room, identity));
+    /// Nobody was removed after all: an earlier removal counts as before.
+    pub fn undo(&self, room: &str, identity: &str, before: Option<Entry>) {
+        let mut entries = self.lock();
+        match before {
+            Some(entry) => entries.insert(who(room, identity), entry),
+            None => entries.remove(&who(room, identity)),
+        };
     }
 
     /// Whether a token that is good otherwise has been taken back.
@@ -143,7 +149,19 @@ mod tests {
             !book.covers("room-1", &token(Some(0), 900)),
             "a day is over"
         );
-        book.forget("mdt", "wang");
+        book.undo("mdt", "wang", None);
         assert!(!book.covers("mdt", &token(Some(0), 900)));
+    }
+
+    #[test]
+    fn a_removal_that_finds_nobody_leaves_the_earlier_one_as_it_was() {
+        let book = Revocations::default();
+        assert!(book.revoke(at(100), "mdt", "wang").is_none());
+        book.settle("mdt", "wang", at(900));
+        let before = book.revoke(at(200), "mdt", "wang");
+        book.undo("mdt", "wang", before);
+        assert!(book.covers("mdt", &token(Some(50), 900)));
+        assert!(!book.covers("mdt", &token(Some(150), 900)));
+        assert!(!book.covers("mdt", &token(None, 901)));
     }
 }
