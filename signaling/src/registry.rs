@@ -248,10 +248,12 @@ impl Registry {
     }
 
     fn find_or_open(self: &Arc<Self>, name: &str) -> Result<Handle, ApiError> {
-        match self.setup.rooms.auto_create || self.rooms.contains_key(name) {
-            true => self.find_or_make(name),
-            false if self.is_closing.load(Ordering::Acquire) => Err(ApiError::ShuttingDown),
-            false => Err(ApiError::RoomNotFound),
+        let found = self.rooms.get(name).map(|handle| handle.clone());
+        match found {
+            _ if self.is_closing.load(Ordering::Acquire) => Err(ApiError::ShuttingDown),
+            Some(handle) => Ok(handle),
+            None if self.setup.rooms.auto_create => self.find_or_make(name),
+            None => Err(ApiError::RoomNotFound),
         }
     }
 

@@ -1,4 +1,4 @@
-// A consult of two rtc-node participants who agreed to be recorded, with a mute, a leave and a return.
+// A consult of two rtc-node participants who agreed to be recorded, of whom one leaves and returns.
 // Says `over` when it is; what was said and shown is in media.mjs.
 import { dispose } from '@livekit/rtc-node';
 import { PEOPLE } from './media.mjs';

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use axum::response::Response;
 
 use super::Front;
-use super::twirp::{Call, bad_route, unimplemented};
+use super::twirp::{Call, bad_route, invalid, unimplemented};
 use crate::egress::{Ask, EgressRefusal, Target, is_over};
 use crate::error::{ApiError, Code};
-use crate::registry::Registry;
 use crate::token::Grants;
 use crate::wire::proto::egress_info::Request;
 use crate::wire::proto::{
@@ -52,7 +51,7 @@ async fn start<R: Start>(
         return Err(invalid("room_name is missing"));
     }
     check(&grants, Some(&ask.room))?;
-    let registry = rooms(&front)?;
+    let registry = front.rooms()?;
     Ok(registry.start_egress(ask).await?)
 }
 
@@ -62,7 +61,7 @@ async fn stop(
     asked: StopEgressRequest,
 ) -> Result<EgressInfo, ApiError> {
     check(&grants, None)?;
-    let registry = rooms(&front)?;
+    let registry = front.rooms()?;
     let known = registry.egresses().find(&asked.egress_id);
     // Whoever may not see a room does not learn whether it has such an egress.
     let known = known.filter(|info| check(&grants, Some(&info.room_name)).is_ok());
@@ -83,7 +82,7 @@ async fn list(
     let wanted = (!asked.room_name.is_empty()).then_some(asked.room_name.as_str());
     check(&grants, wanted)?;
     let room = wanted.unwrap_or(&grants.video.room);
-    let book = rooms(&front)?.egresses();
+    let book = front.rooms()?.egresses();
     Ok(ListEgressResponse {
         items: book.list(room, &asked.egress_id, asked.active),
         next_page_token: None,
@@ -100,15 +99,6 @@ fn check(grants: &Grants, room: Option<&str>) -> Result<(), ApiError> {
         Some(room) if !own.is_empty() && own != room => Err(ApiError::WrongRoom),
         _ => Ok(()),
     }
-}
-
-pub(super) fn rooms(front: &Front) -> Result<&Arc<Registry>, ApiError> {
-    let registry = front.registry.get().filter(|_| front.is_ready());
-    registry.ok_or(ApiError::ShuttingDown)
-}
-
-fn invalid(why: &str) -> ApiError {
-    ApiError::Api(Code::InvalidArgument, why.to_owned())
 }
 
 /// Only the sealed recording is made; who asks for a stream must hear that there is none.

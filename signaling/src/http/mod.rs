@@ -17,6 +17,7 @@ use axum::routing::get;
 use recorder::archive::Archive;
 
 use crate::config::SignalingConfig;
+use crate::error::ApiError;
 use crate::limits::{AddressLimits, ConnectionSlot};
 use crate::metrics::{Count, Metrics};
 use crate::registry::Registry;
@@ -86,6 +87,12 @@ impl Front {
     /// Whether new participants are taken.
     pub fn is_ready(&self) -> bool {
         self.is_ready.load(Ordering::Acquire)
+    }
+
+    /// The rooms, while new participants are taken.
+    pub fn rooms(&self) -> Result<&Arc<Registry>, ApiError> {
+        let registry = self.registry.get().filter(|_| self.is_ready());
+        registry.ok_or(ApiError::ShuttingDown)
     }
 }
 

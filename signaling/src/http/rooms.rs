@@ -10,9 +10,8 @@ use std::sync::Arc;
 use axum::response::Response;
 
 use super::Front;
-use super::egress::rooms;
-use super::twirp::{Call, bad_route, unimplemented};
-use crate::error::{ApiError, Code};
+use super::twirp::{Call, bad_route, invalid, unimplemented};
+use crate::error::ApiError;
 use crate::room::moderation::{Moderation, ParticipantChange, Ruling};
 use crate::token::Grants;
 use crate::wire::proto::{
@@ -62,7 +61,7 @@ async fn create(
         return Err(ApiError::TooLarge("limits.metadata_bytes_max"));
     }
     let name = asked.name.clone();
-    rooms(&front)?.create(&name, asked.into()).await
+    front.rooms()?.create(&name, asked.into()).await
 }
 
 async fn list(
@@ -74,7 +73,7 @@ async fn list(
     if asked.names.len() > NAMES_MAX {
         return Err(ApiError::TooLarge("the number of names"));
     }
-    let rooms = rooms(&front)?.list(&asked.names).await;
+    let rooms = front.rooms()?.list(&asked.names).await;
     Ok(ListRoomsResponse { rooms })
 }
 
@@ -84,7 +83,7 @@ async fn delete(
     asked: DeleteRoomRequest,
 ) -> Result<DeleteRoomResponse, ApiError> {
     granted(grants.video.room_create, "roomCreate")?;
-    rooms(&front)?.delete(&asked.room).await?;
+    front.rooms()?.delete(&asked.room).await?;
     Ok(DeleteRoomResponse {})
 }
 
@@ -117,7 +116,7 @@ async fn remove(
     asked: RoomParticipantIdentity,
 ) -> Result<RemoveParticipantResponse, ApiError> {
     admin(&grants, &asked.room)?;
-    rooms(&front)?.remove(&asked.room, &asked.identity).await?;
+    front.rooms()?.remove(&asked.room, &asked.identity).await?;
     Ok(RemoveParticipantResponse {})
 }
 
@@ -202,7 +201,7 @@ async fn moderate(
     about: Moderation,
 ) -> Result<Ruling, ApiError> {
     admin(grants, room)?;
-    Ok(rooms(front)?.moderate(room, about).await?)
+    Ok(front.rooms()?.moderate(room, about).await?)
 }
 
 /// Whether the token is for moderating this room.
@@ -219,8 +218,4 @@ fn granted(grant: Option<bool>, name: &'static str) -> Result<(), ApiError> {
         Some(true) => Ok(()),
         _ => Err(ApiError::NotGranted(name)),
     }
-}
-
-fn invalid(why: &str) -> ApiError {
-    ApiError::Api(Code::InvalidArgument, why.to_owned())
 }

@@ -109,10 +109,7 @@ async fn seat(
     headers: &HeaderMap,
 ) -> Result<Place, ApiError> {
     let verified = admit(front, caller, asked, headers)?;
-    let registry = front.registry.get().ok_or(ApiError::ShuttingDown)?;
-    if !front.is_ready() {
-        return Err(ApiError::ShuttingDown);
-    }
+    let registry = front.rooms()?;
     let text = asked.join_request.as_deref();
     let text = text.ok_or(ApiError::BadRequest("there is no join request"))?;
     let limits = &front.config.limits;

@@ -114,6 +114,11 @@ pub(super) fn bad_route(why: &'static str) -> ApiError {
     ApiError::Api(Code::BadRoute, why.to_owned())
 }
 
+/// The refusal of a request that makes no sense.
+pub(super) fn invalid(why: &str) -> ApiError {
+    ApiError::Api(Code::InvalidArgument, why.to_owned())
+}
+
 impl Call {
     /// Decodes the request, has it done, and encodes the answer in the form of the request.
     pub(super) async fn answer<Asked, Answer, Doing>(
