@@ -6,7 +6,7 @@ export default defineConfig({
     include: ['firefox.test.mjs'],
     // One story, told in order: a failed part does not stop the ones after it.
     fileParallelism: false,
-    testTimeout: 90_000,
+    testTimeout: 240_000,
     hookTimeout: 120_000,
   },
 });

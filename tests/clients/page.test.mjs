@@ -166,7 +166,7 @@ describe('the page', () => {
   it('switches layers with the size of the picture, without a frozen or garbled frame', async () => {
     const keepLarge = (who) => wang.tile(who).getByRole('button').click();
     const becomes = (what, test) =>
-      until(what, async () => test((await wang.inbound('li'))?.width), { timeout: 40_000 });
+      until(what, async () => test((await wang.inbound('li'))?.width), { timeout: 90_000 });
 
     await keepLarge('chen');
     await becomes('li arrives small', (width) => width <= 320);

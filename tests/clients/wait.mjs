@@ -1,7 +1,7 @@
 // Waits for facts. A deadline is generous, because it costs nothing when the fact is there.
 import { setTimeout as delay } from 'node:timers/promises';
 
-export async function until(what, ask, { timeout = 20_000, interval = 100 } = {}) {
+export async function until(what, ask, { timeout = 60_000, interval = 100 } = {}) {
   const deadline = performance.now() + timeout;
   let last;
   for (;;) {

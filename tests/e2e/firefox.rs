@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tests::namespace::{self, ADDRESS};
+use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::{suite, token, tree};
 
@@ -23,7 +24,9 @@ const PROOFS: [&str; 6] = [
 
 #[test]
 fn chromium_and_firefox_meet_in_a_namespace() {
-    namespace::inside("firefox::chromium_and_firefox_meet_in_a_namespace", meet);
+    namespace::inside("firefox::chromium_and_firefox_meet_in_a_namespace", || {
+        in_real_time(meet);
+    });
 }
 
 fn meet() {
@@ -43,7 +46,7 @@ fn meet() {
             ("PAGE_URL", &server.page_url()),
             ("MEDIA_FOLDER", media.to_str().expect("the path is text")),
         ],
-        Duration::from_secs(300),
+        Duration::from_secs(600),
     );
     eprintln!("{}", outcome.said);
     assert!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::{suite, tree};
 
@@ -24,15 +25,16 @@ const PROOFS: [&str; 12] = [
 
 #[test]
 fn two_browsers_and_an_sdk_client_meet_through_the_page() {
-    let server = Server::dev(Build::Release);
-    meet(&server);
+    in_real_time(|| meet(&Server::dev(Build::Release)));
 }
 
 #[test]
 fn they_meet_just_the_same_with_each_on_another_worker() {
-    let server = Server::spread(Build::Release);
-    meet(&server);
-    server.metrics().assert_spread();
+    in_real_time(|| {
+        let server = Server::spread(Build::Release);
+        meet(&server);
+        server.metrics().assert_spread();
+    });
 }
 
 fn meet(server: &Server) {
@@ -44,7 +46,7 @@ fn meet(server: &Server) {
             ("LIVEKIT_URL", &server.websocket_url()),
             ("MEDIA_FOLDER", media.to_str().expect("the path is text")),
         ],
-        Duration::from_secs(300),
+        Duration::from_secs(600),
     );
     eprintln!("{}", outcome.said);
     assert!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::suite::{self, Outcome};
 use tests::token;
@@ -43,6 +44,10 @@ const ON_TRANSPORT: [&str; 1] = ["classifies an unreachable server as ServerUnre
 
 #[test]
 fn the_21_signalling_tests_of_livekit_client_that_need_no_v0_pass_in_chromium() {
+    in_real_time(pass_signalling);
+}
+
+fn pass_signalling() {
     // What the suite's own test server tells its clients.
     let server = Server::with_config(
         Build::TestModes,
@@ -117,14 +122,16 @@ const LATER_ON_RTC_NODE: [&str; 2] = [
 
 #[test]
 fn the_27_tests_of_rtc_node_that_need_no_resume_pass() {
-    pass_rtc_node(&Server::dev(Build::Release));
+    in_real_time(|| pass_rtc_node(&Server::dev(Build::Release)));
 }
 
 #[test]
 fn the_27_tests_of_rtc_node_pass_with_each_on_another_worker() {
-    let server = Server::spread(Build::Release);
-    pass_rtc_node(&server);
-    server.metrics().assert_spread();
+    in_real_time(|| {
+        let server = Server::spread(Build::Release);
+        pass_rtc_node(&server);
+        server.metrics().assert_spread();
+    });
 }
 
 fn pass_rtc_node(server: &Server) {

@@ -11,6 +11,7 @@ pub mod http;
 pub mod metrics;
 pub mod namespace;
 pub mod officer;
+pub mod patience;
 pub mod process;
 pub mod report;
 pub mod server;
