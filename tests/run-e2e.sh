@@ -1,6 +1,7 @@
 #!/bin/sh
 # The end-to-end tests. Needs the binaries target/release/consilium (with the web client inside) and
-# target/test-modes/consilium, which `make test` builds before. Arguments choose tests by name.
+# target/test-modes/consilium (tests/build-test-modes.sh); `make test` builds both before. Arguments
+# choose tests by name.
 set -eu
 cd "$(dirname "$0")/.."
 

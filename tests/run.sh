@@ -26,9 +26,9 @@ step "notices" node deploy/third-party.mjs --check
 step "lints" cargo clippy --workspace --all-targets --test e2e --bench join -- -D warnings
 step "lints of the test modes" cargo clippy --workspace --all-targets --features consilium/test-modes -- -D warnings
 step "tests" tests/unit.sh
+step "test-modes binary" tests/build-test-modes.sh
 step "instruction counts" sfu/benches/count.sh
 step "documentation" documentation
 step "release binary" cargo build --release
-step "test-modes binary" cargo build --profile test-modes --features test-modes
 step "end to end" tests/run-e2e.sh
 printf '\nall of it: %s s\n' "$(($(date +%s) - began))"
