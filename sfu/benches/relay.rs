@@ -5,8 +5,9 @@
 //! `cargo bench -p sfu --bench relay` prints a table and writes `target/bench/relay.json`. The rate
 //! counts the processor time of the busier thread, so that it says the same on a machine that is
 //! not quiet; the time on the wall is printed beside it, and so is what a second thread brings to
-//! sealing alone: where both processors are threads of one core, or the host gives less than it
-//! says, that is less than 2, and nobody can do better.
+//! two rooms of half the size that share nothing, and to sealing alone: where both processors are
+//! threads of one core, or the host gives less than it says, that is less than 2, and no way of
+//! dividing a room can do better.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(clippy::disallowed_types, reason = "a benchmark has threads")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
@@ -51,8 +52,9 @@ fn main() {
     println!("crossing, 1,200 B: {crossing:.0} ns of both threads together, 1 copy");
     let mut together = Room::new(RECEIVERS, 0);
     let mut apart = Room::new(RECEIVERS / 2, RECEIVERS / 2);
+    let mut strangers = [0, 1].map(|_| Room::new(RECEIVERS / 2, 0));
     let (mut one, mut two, mut wall_one, mut wall_two) = (vec![], vec![], vec![], vec![]);
-    let mut machine = vec![];
+    let (mut machine, mut unshared) = (vec![], vec![]);
     // Alternating, so that both see the same machine.
     for _ in 0..ROUNDS {
         let (rate, wall) = together.alone();
@@ -61,27 +63,52 @@ fn main() {
         let (rate, wall) = apart.on_two_threads();
         two.push(rate);
         wall_two.push(wall);
+        unshared.push(unshared_gain(&mut strangers));
         machine.push(machine_gain());
     }
-    let machine = median(&mut machine);
+    let [machine, unshared] = [&mut machine, &mut unshared].map(|values| median(values));
     let [one, two] = [&mut one, &mut two].map(|values| median(values));
     let [wall_one, wall_two] = [&mut wall_one, &mut wall_two].map(|values| median(values));
     let (gain, wall_gain) = (two / one, wall_two / wall_one);
     println!("1 to {RECEIVERS}, packets a second    one worker  two workers  gain");
     println!("by processor time of a thread  {one:>10.0}  {two:>11.0}  {gain:.2}");
     println!("by the clock on the wall       {wall_one:>10.0}  {wall_two:>11.0}  {wall_gain:.2}");
+    println!("two rooms that share nothing, on two threads beside one  {unshared:.2}");
     println!("sealing alone, on two threads beside one  {machine:.2}");
     let verdict = if gain >= GAIN_MIN { "" } else { "  MISSED" };
     println!("at least {GAIN_MIN} by processor time{verdict}");
     let text = format!(
         "[\n  {{\"scenario\": \"1 to {RECEIVERS} on two workers beside one\", \"packets_per_second\": \
          {two:.0}, \"one_worker\": {one:.0}, \"ratio\": {gain:.3}, \"wall_ratio\": {wall_gain:.3}, \
-         \"limit\": {GAIN_MIN}, \"machine_ratio\": {machine:.3}, \
-         \"crossing_ns\": {crossing:.1}}}\n]\n"
+         \"limit\": {GAIN_MIN}, \"unshared_ratio\": {unshared:.3}, \
+         \"machine_ratio\": {machine:.3}, \"crossing_ns\": {crossing:.1}}}\n]\n"
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     std::fs::create_dir_all(&folder).expect("the tree is writable");
     std::fs::write(folder.join("relay.json"), text).expect("the tree is writable");
+}
+
+/// What two threads forward in a room each beside what one does, by their processor times: the
+/// gain of two workers if nothing had to cross.
+fn unshared_gain(rooms: &mut [Room; 2]) -> f64 {
+    let alone: f64 = rooms.iter_mut().map(|room| room.alone().0).sum();
+    let [mut first, mut second] = rooms.each_mut().map(|room| (room.record(), room));
+    let start = Barrier::new(2);
+    let both: f64 = std::thread::scope(|scope| {
+        let start = &start;
+        let threads = [&mut first, &mut second].map(|(turns, room)| {
+            let (shard, from) = (&mut room.sim.shards[0], room.from);
+            scope.spawn(move || {
+                start.wait();
+                feed(shard, from, turns)
+            })
+        });
+        let fed = threads.map(|thread| thread.join().expect("it ends"));
+        fed.map(|(sent, spent)| per_second(sent, spent))
+            .iter()
+            .sum()
+    });
+    2.0 * both / alone
 }
 
 /// What two threads seal beside what one does, each by its processor time: 2 on two cores that
@@ -222,21 +249,9 @@ impl Room {
     /// Packets a second, by processor time and on the wall, of one worker.
     fn alone(&mut self) -> (f64, f64) {
         let mut turns = self.record();
-        let (mut there, _) = lane(1);
         let began = Instant::now();
-        let started = thread_time();
-        let mut sent = 0;
-        for (now, datagrams) in &mut turns {
-            sent += turn(
-                &mut self.sim.shards[0],
-                self.from,
-                *now,
-                datagrams,
-                &mut there,
-            );
-        }
-        let spent = thread_time() - started;
-        check(sent);
+        let (sent, spent) = feed(&mut self.sim.shards[0], self.from, &mut turns);
+        self.check(sent);
         (per_second(sent, spent), per_second(sent, began.elapsed()))
     }
 
@@ -286,15 +301,27 @@ impl Room {
             (owner, mirror.join().expect("it ends"))
         });
         let sent = near.0 + far.0;
-        check(sent);
+        self.check(sent);
         let busier = near.1.max(far.1);
         (per_second(sent, busier), per_second(sent, ended - began))
     }
+
+    fn check(&self, sent: usize) {
+        let receivers = self.sim.clients.len() - 1;
+        let expected = receivers * usize::from(PACKETS) * PICTURES;
+        assert_eq!(sent, expected, "everybody got everything");
+    }
 }
 
-fn check(sent: usize) {
-    let expected = RECEIVERS * usize::from(PACKETS) * PICTURES;
-    assert_eq!(sent, expected, "everybody got everything");
+/// What a shard sends for a recorded stretch, and the thread's time for it.
+fn feed(shard: &mut Shard, from: SocketAddr, turns: &mut Turns) -> (usize, Duration) {
+    let (mut there, _) = lane(1);
+    let started = thread_time();
+    let sent = turns
+        .iter_mut()
+        .map(|(now, datagrams)| turn(shard, from, *now, datagrams, &mut there))
+        .sum();
+    (sent, thread_time() - started)
 }
 
 fn per_second(packets: usize, spent: Duration) -> f64 {
