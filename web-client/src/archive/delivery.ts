@@ -111,7 +111,13 @@ export class Delivery {
       if (!stretch.isEnd) continue;
       for (const piece of remuxer.finish()) this.receiver.media(lane.id, piece);
     }
-    this.receiver.delivered(stretch.until - LATENESS_US, stretch.isEnd);
+    this.receiver.delivered(this.givenUntil(stretch.until), stretch.isEnd);
+  }
+
+  /** Up to where nothing is missing: frames may still wait for their time or for a lost packet. */
+  private givenUntil(until: number): number {
+    const all = [...this.remuxers.values()].map(({ remuxer }) => remuxer.givenUntil(until));
+    return Math.min(until - LATENESS_US, ...all);
   }
 
   /** Sound that is muted has no packets; its silence has to be made all the same. */

@@ -71,6 +71,11 @@ export class Order {
     return this.release(Number.POSITIVE_INFINITY);
   }
 
+  /** When the first packet arrived that still waits for another one; infinite when none does. */
+  waitsSince(): number {
+    return this.waiting.length > 0 ? this.oldest() : Number.POSITIVE_INFINITY;
+  }
+
   private oldest(): number {
     return this.waiting.reduce((least, one) => Math.min(least, one.arrival), this.newest);
   }

@@ -11,7 +11,7 @@ import type { Piece } from './remux';
 import { consult, ID, numberIn, type Wishes } from './testing/consult';
 import { MemorySource } from './testing/memory';
 import { blocks } from './testing/webm';
-import { join, seal, type Written, write } from './testing/writer';
+import { type Entry, join, seal, type Written, write } from './testing/writer';
 
 // The ciphers run in JavaScript here, on machines that do other things at the same time.
 vi.setConfig({ testTimeout: 60_000 });
@@ -123,6 +123,26 @@ describe('a sealed recording', () => {
       for (const one of samples(got, 2)) {
         expect(Math.abs(one.at - taken(1, numberIn(one.bytes)))).toBeLessThanOrEqual(1);
       }
+    }
+  });
+
+  it('says that media is there only when it is', async () => {
+    // Reports give the media of a new minute its times, and the next one is four seconds away.
+    const isFar = ({ at, kind }: Entry) => kind === 3 && at > 40e6 && at < 64.5e6;
+    const out = await written({
+      seconds: 72,
+      edit: (entries) => entries.filter((one) => !isFar(one)),
+    });
+    const { recording } = await opened(out);
+    const from = 61_500_000;
+    const got = await delivered(recording, from, from + 1e6);
+    const isHeard = (at: number) => at >= from / 1e3 && at < 71e3;
+    const sounds = samples(got, 1).filter((one) => isHeard(one.at));
+    expect(sounds.length).toBeGreaterThan(45);
+    expect(sounds.filter((one) => one.bytes.length === 3)).toEqual([]);
+    for (const track of [1, 2, 3, 4]) {
+      const until = (got.pieces.get(track) ?? []).at(-1)?.until ?? 0;
+      expect(until, `track ${track}`).toBeGreaterThanOrEqual(from + 1e6);
     }
   });
 

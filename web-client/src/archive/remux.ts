@@ -33,6 +33,8 @@ export interface Piece {
   readonly body: Uint8Array;
   readonly from: number;
   readonly until: number;
+  /** When each of its pictures begins; empty for sound. */
+  readonly pictures: readonly number[];
   /** Where a picture stands only because its successors were lost. */
   readonly lost: readonly Lost[];
 }
@@ -100,8 +102,16 @@ export class TrackRemuxer {
     for (const one of this.order.release(now)) this.untimed.push(...this.depacketizer.push(one));
     this.time(now);
     if (this.track.kind === 'video') this.standStill(now);
-    else this.fillUpTo(Math.min(now - LATENESS_US, this.track.until_us));
+    else this.fillUpTo(Math.min(this.givenUntil(now), this.track.until_us));
     return this.pack();
+  }
+
+  /** Up to here there is nothing more to come of what arrived before `now`. */
+  givenUntil(now: number): number {
+    if (this.isFinished) return Number.POSITIVE_INFINITY;
+    const unplaced = Math.min(this.order.waitsSince(), this.untimed[0]?.arrival ?? now);
+    const early = this.early?.[0]?.at ?? Number.POSITIVE_INFINITY;
+    return Math.min(now - LATENESS_US, unplaced - LATENESS_US, early, this.held?.at ?? early);
   }
 
   finish(): Piece[] {
@@ -265,6 +275,7 @@ export class TrackRemuxer {
         body: this.codec.matroska === null ? mp4Fragment(this.fragments, now) : webmCluster(now),
         from: base,
         until: last ? last.at + last.duration : base,
+        pictures: this.track.kind === 'video' ? now.map((sample) => sample.at) : [],
         lost: this.lost,
       });
       this.head = null;
