@@ -1,3 +1,9 @@
+/**
+ * What an element shows of a time: the media of that time; not yet, because it is on its way into the
+ * buffer or onto the screen, and that for too long already; or nothing, because there is none.
+ */
+export type Showing = 'media' | 'coming' | 'late' | 'nothing';
+
 /** One lane: its media element, its MediaSource, and the queue of what its buffer shall do next. */
 import type { Lane } from './lanes';
 import type { Lost, Piece } from './remux';
@@ -9,8 +15,12 @@ const FREE_EVERY_S = 15;
 const NUDGE_MAX = 0.1;
 /** Below this nobody sees or hears it. */
 const DEAD_S = 0.012;
-/** Hidden pictures are never presented: nobody waits for them longer. */
-const PRESENT_MS_MAX = 700;
+/** What is here and not shown for so long is late: nobody waits for it, and it is said. */
+const LATE_MS = 3_000;
+/** One that was late and is further behind than this goes to the clock at once. */
+const BEHIND_MAX_S = 0.5;
+/** Containers round the times of pictures to milliseconds. */
+const ROUNDING_S = 0.002;
 /** Media buffered this close to a position counts as there. */
 const EDGE_S = 0.03;
 
@@ -27,7 +37,12 @@ export class LanePlayer {
   private type = '';
   private jobs: Job[] = [];
   private isPresented = true;
+  /** It was left behind by the clock while its picture was late. */
+  private isBehind = false;
+  /** When the pictures begin that were delivered, by track, in seconds. */
+  private readonly pictures = new Map<number, number[]>();
   private soughtAt = 0;
+  private comingSince: number | null = null;
   private current: Job['do'] | null = null;
   /** What is buffered is of another place and about to go. */
   private isClearing = false;
@@ -57,6 +72,9 @@ export class LanePlayer {
 
   append(piece: Piece): void {
     this.lost.push(...piece.lost);
+    const known = this.pictures.get(piece.track) ?? [];
+    known.push(...piece.pictures.map((at) => at / 1e6));
+    this.pictures.set(piece.track, known);
     for (const bytes of [piece.head, piece.body]) {
       if (bytes) {
         this.jobs.push({ do: 'append', type: piece.type, bytes: bytes as Uint8Array<ArrayBuffer> });
@@ -75,7 +93,10 @@ export class LanePlayer {
     this.jobs = [{ do: 'clear' }];
     this.isClearing = true;
     this.lost = [];
+    this.pictures.clear();
     this.isFull = false;
+    this.isBehind = false;
+    this.comingSince = null;
     this.target = seconds;
     this.element.pause();
     this.abort();
@@ -85,40 +106,96 @@ export class LanePlayer {
   /** Goes to a time for which there is media. */
   goTo(seconds: number): void {
     this.target = seconds;
+    this.isBehind = false;
+    this.comingSince = null;
     this.join(seconds);
   }
 
   /** Comes in at a time for which there is media, once: after a seek, a hole, or at the beginning. */
   join(seconds: number): void {
     const isElsewhere = this.rangeAt(this.element.currentTime) !== this.rangeAt(seconds);
-    if (this.target === null && !isElsewhere) return;
+    const isLeft = this.isBehind && this.isOnScreen();
+    if (isLeft) {
+      this.isBehind = false;
+      this.comingSince = null;
+    }
+    const mustCatchUp = isLeft && Math.abs(this.element.currentTime - seconds) > BEHIND_MAX_S;
+    if (this.target === null && !isElsewhere && !mustCatchUp) return;
     this.target = null;
     if (isElsewhere || Math.abs(this.element.currentTime - seconds) > 0.001) {
       this.element.currentTime = seconds;
       this.soughtAt = performance.now();
-      this.awaitPicture();
+      this.awaitPicture(seconds);
     }
   }
 
-  /** A seek is over before its picture is on the screen. */
-  private awaitPicture(): void {
+  /** A seek is over before its picture is on the screen, and an older one may come up meanwhile. */
+  private awaitPicture(seconds: number): void {
     if (!(this.element instanceof HTMLVideoElement)) return;
     if (!('requestVideoFrameCallback' in this.element)) return;
     this.isPresented = false;
-    const sought = this.soughtAt;
-    this.element.requestVideoFrameCallback(() => {
-      if (sought === this.soughtAt) this.isPresented = true;
-    });
+    const { element, soughtAt: sought } = this;
+    const look = (_: number, { mediaTime }: VideoFrameCallbackMetadata) => {
+      if (sought !== this.soughtAt) return;
+      const hasGoneOn = element.currentTime > seconds + ROUNDING_S;
+      if (!element.seeking && (hasGoneOn || this.isPictureOf(mediaTime, seconds))) {
+        this.isPresented = true;
+      } else element.requestVideoFrameCallback(look);
+    };
+    element.requestVideoFrameCallback(look);
+  }
+
+  /** Whether the picture that begins at one time is the one to be seen at another. */
+  private isPictureOf(begins: number, seconds: number): boolean {
+    const edges = [seconds - ROUNDING_S, seconds + ROUNDING_S];
+    return [...this.pictures.values()].some((times) =>
+      edges.some((edge) => {
+        const last = times[lastUntil(times, edge)];
+        return last !== undefined && Math.abs(last - begins) <= ROUNDING_S;
+      }),
+    );
   }
 
   has(seconds: number): boolean {
     return this.rangeAt(seconds) >= 0;
   }
 
+  /** What is shown of a time, up to which everything was delivered or not. */
+  showing(seconds: number, isDelivered: boolean): Showing {
+    const hasMedia = this.has(seconds);
+    const isShown = hasMedia && !this.isBehind && this.isOnScreen();
+    const isNothing = !hasMedia && isDelivered && this.isIdle();
+    if (isShown || isNothing || !isDelivered) this.comingSince = null;
+    if (isShown) return 'media';
+    if (isNothing) return 'nothing';
+    if (!isDelivered) return 'coming';
+    this.comingSince ??= performance.now();
+    this.isBehind ||= performance.now() - this.comingSince > LATE_MS;
+    return this.isBehind ? 'late' : 'coming';
+  }
+
+  /** It can play. A picture that is late is not waited for: it comes up while the rest goes on. */
   isReady(): boolean {
+    return this.isDecoded() && (this.isBehind || this.isOnScreen());
+  }
+
+  private isDecoded(): boolean {
     const { seeking, readyState } = this.element;
-    if (seeking || readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return false;
-    return this.isPresented || performance.now() - this.soughtAt > PRESENT_MS_MAX;
+    return !seeking && readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
+  }
+
+  /** The picture that was sought is on the screen; where nobody can see it, it will be. */
+  private isOnScreen(): boolean {
+    if (!this.isDecoded()) return false;
+    const isHidden = () => !this.element.checkVisibility({ visibilityProperty: true });
+    this.isPresented ||= document.hidden || isHidden();
+    return this.isPresented;
+  }
+
+  /** The browser has taken everything that was delivered. */
+  private isIdle(): boolean {
+    if (this.source.readyState !== 'open') return false;
+    return this.jobs.length === 0 && !this.buffer?.updating;
   }
 
   isPlaying(): boolean {
@@ -163,7 +240,10 @@ export class LanePlayer {
   free(seconds: number): void {
     if (!this.isFull && Math.abs(seconds - this.freedAt) < FREE_EVERY_S) return;
     this.freedAt = seconds;
-    if (seconds > BEHIND_S) this.jobs.unshift({ do: 'remove', from: 0, until: seconds - BEHIND_S });
+    if (seconds > BEHIND_S) {
+      this.jobs.unshift({ do: 'remove', from: 0, until: seconds - BEHIND_S });
+      this.forget(seconds - BEHIND_S);
+    }
     this.isFull = false;
     this.work();
   }
@@ -175,6 +255,13 @@ export class LanePlayer {
     this.element.load();
     this.element.remove();
     URL.revokeObjectURL(this.url);
+  }
+
+  private forget(until: number): void {
+    for (const [track, times] of this.pictures) {
+      this.pictures.set(track, times.slice(Math.max(0, lastUntil(times, until))));
+    }
+    this.lost = this.lost.filter((one) => one.until > until * 1e6);
   }
 
   private abort(): void {
@@ -241,4 +328,11 @@ export class LanePlayer {
     }
     return -1;
   }
+}
+
+/** The place of the last of these times that is not after another one; -1 where all are. */
+function lastUntil(times: readonly number[], until: number): number {
+  let at = times.length - 1;
+  while (at >= 0 && (times[at] ?? 0) > until) at -= 1;
+  return at;
 }

@@ -16,12 +16,13 @@ const AHEAD_US = 10_000_000;
 /** The clock freezes when a lane lags more than this, and runs again below the second. */
 const LAG_MAX_S = 0.15;
 const LAG_GOOD_S = 0.08;
-/** A lane that has media and shows nothing for so long is left behind. */
-const SETTLE_MS_MAX = 3_000;
 /** The frozen clock goes on after so long: a lane that cannot be decoded must not stop the rest. */
 const FREEZE_MS_MAX = 2_500;
 
 export const SPEEDS = [0.5, 0.75, 1, 1.5, 2, 3, 4] as const;
+
+/** There is no picture of this time, or it is late. */
+export type Missing = 'nothing' | 'late';
 
 export interface PlayerState {
   /** Microseconds since the recording's start. */
@@ -30,8 +31,10 @@ export interface PlayerState {
   readonly speed: number;
   /** The clock stands still because media is missing or late. */
   readonly isWaiting: boolean;
-  /** After a seek: every lane that has media there shows it. */
+  /** After a seek: every lane that has media there shows it, or is among the `missing`. */
   readonly isSettled: boolean;
+  /** By lane, why the picture of this time is not on the screen. */
+  readonly missing: ReadonlyMap<number, Missing>;
 }
 
 export interface Deliverer {
@@ -49,9 +52,9 @@ export class Player {
   private delivery = 0;
   private deliveredFrom = 0;
   private delivered = 0;
-  private soughtAt = 0;
   private frozenSince: number | null = null;
   private isSettled = false;
+  private missing: ReadonlyMap<number, Missing> = new Map();
   private timer: ReturnType<typeof setInterval>;
   private readonly listeners = new Set<() => void>();
   private state: PlayerState;
@@ -115,7 +118,6 @@ export class Player {
     this.stopClock();
     this.base = Math.max(0, Math.min(this.duration, to));
     this.isSettled = false;
-    this.soughtAt = performance.now();
     this.frozenSince = null;
     if (this.has(this.base)) {
       for (const lane of this.lanes.values()) lane.goTo(this.base / 1e6);
@@ -199,24 +201,28 @@ export class Player {
       for (const lane of this.lanes.values()) lane.pause();
     }
     const seconds = at / 1e6;
+    const isDelivered = this.delivered > at;
+    const missing = new Map<number, Missing>();
     let lag = 0;
-    let unsettled = false;
+    let isComing = false;
     for (const lane of this.lanes.values()) {
       lane.free(seconds);
       const track = trackAt(lane.lane, at);
       lane.shown(track?.track ?? null);
-      // A track that has ended still has its last picture: nothing to wait for.
-      if (!track || !lane.has(seconds)) {
-        lane.pause();
-        continue;
+      const hasMedia = track !== null && lane.has(seconds);
+      if (hasMedia) lane.join(seconds);
+      else lane.pause();
+      if (!track) continue;
+      const showing = lane.showing(seconds, isDelivered);
+      if (showing === 'coming') isComing = true;
+      if (showing === 'nothing' || showing === 'late') missing.set(lane.lane.id, showing);
+      if (hasMedia && this.isPlaying) {
+        lag = Math.max(lag, lane.follow(seconds, this.speed, this.isRunning));
       }
-      lane.join(seconds);
-      if (!lane.isReady()) unsettled = true;
-      if (this.isPlaying) lag = Math.max(lag, lane.follow(seconds, this.speed, this.isRunning));
     }
     const isMissing = at >= this.delivered && this.delivered < this.duration;
-    const isLate = performance.now() - this.soughtAt > SETTLE_MS_MAX;
-    this.isSettled ||= !isMissing && (!unsettled || isLate) && this.delivered > at;
+    this.isSettled ||= isDelivered && !isComing;
+    if (!isSame(missing, this.missing)) this.missing = missing;
     if (this.isPlaying) this.keepTime(lag, isMissing);
     this.deliverer.ahead(at + AHEAD_US * Math.max(1, this.speed));
     this.tell();
@@ -273,16 +279,19 @@ export class Player {
       speed: this.speed,
       isWaiting: this.isPlaying && !this.isRunning,
       isSettled: this.isSettled,
+      missing: this.missing,
     };
   }
 
   private tell(): void {
     const next = this.snapshot();
-    const isSame = (Object.keys(next) as Array<keyof PlayerState>).every(
-      (key) => next[key] === this.state[key],
-    );
-    if (isSame && next.position === this.state.position) return;
+    const keys = Object.keys(next) as Array<keyof PlayerState>;
+    if (keys.every((key) => next[key] === this.state[key])) return;
     this.state = next;
     for (const listener of this.listeners) listener();
   }
+}
+
+function isSame<Key, Value>(one: ReadonlyMap<Key, Value>, other: ReadonlyMap<Key, Value>): boolean {
+  return one.size === other.size && [...one].every(([key, value]) => other.get(key) === value);
 }

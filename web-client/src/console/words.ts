@@ -1,6 +1,7 @@
 /** How the console says things that several of its parts say. */
 import type { I18n } from '@lingui/core';
 import type { FaultKind } from '../archive/chain';
+import type { GapEntry } from '../archive/documents';
 import type { DocumentFault } from '../archive/recording';
 import { clock } from '../ui/words';
 import { Refused } from './api';
@@ -197,6 +198,17 @@ export function consentWord(i18n: I18n, state: string): string {
     default:
       return i18n._('unknown');
   }
+}
+
+/** What a gap means for what is seen at its time. */
+export function gapWords(i18n: I18n, gap: GapEntry): string {
+  const reason = gapWord(i18n, gap.reason);
+  if (Object.keys(gap.packets ?? {}).length === 0) {
+    return i18n._('Nothing was recorded here: {reason}', { reason });
+  }
+  return gap.reason === 'consent'
+    ? i18n._('Somebody is not recorded here: no consent')
+    : i18n._('Not everything was recorded here: {reason}', { reason });
 }
 
 export function gapWord(i18n: I18n, reason: string): string {

@@ -1,6 +1,7 @@
 /** Is it what was recorded, and is it all of it: faults by name, gaps and counts per track. */
 import { useLingui } from '@lingui/react';
 import { useState } from 'react';
+import type { GapEntry } from '../../archive/documents';
 import { Button } from '../../ui/Button';
 import type { Api, Detail } from '../api';
 import { documentWord, faultWord, gapWord, moment, refusalWords, span, stateWord } from '../words';
@@ -20,6 +21,12 @@ export function Integrity({ api, detail, findings, onChanged }: Props) {
   const [problem, setProblem] = useState<string | null>(null);
   const { summary, manifest } = detail;
   const { verification } = summary;
+  const words = (gap: GapEntry) =>
+    i18n._('Gap from {from} to {until}: {reason}', {
+      from: exactly(gap.from_us),
+      until: exactly(gap.until_us),
+      reason: gapWord(i18n, gap.reason),
+    });
 
   const verify = async () => {
     setBusy(true);
@@ -130,14 +137,8 @@ export function Integrity({ api, detail, findings, onChanged }: Props) {
               <p>{i18n._('No gaps.')}</p>
             ) : (
               <ul className={styles.faults}>
-                {manifest.gaps.map((gap) => (
-                  <li key={`${gap.from_us} ${gap.reason}`}>
-                    {i18n._('Gap from {from} to {until}: {reason}', {
-                      from: span(gap.from_us),
-                      until: span(gap.until_us),
-                      reason: gapWord(i18n, gap.reason),
-                    })}
-                  </li>
+                {[...new Set(manifest.gaps.map(words))].map((gap) => (
+                  <li key={gap}>{gap}</li>
                 ))}
               </ul>
             )}
@@ -148,4 +149,9 @@ export function Integrity({ api, detail, findings, onChanged }: Props) {
       </section>
     </>
   );
+}
+
+/** With tenths: many a gap is shorter than a second. */
+function exactly(us: number): string {
+  return `${span(us)}.${Math.floor(us / 1e5) % 10}`;
 }

@@ -1,10 +1,11 @@
 /** Everybody who is or was there, each in a tile; shared screens larger. */
+import type { I18n } from '@lingui/core';
 import { useLingui } from '@lingui/react';
 import { MicOff, MonitorUp, VideoOff } from 'lucide-react';
 import { useEffect, useMemo, useRef } from 'react';
 import { type Lane, type Person, trackAt } from '../../archive/lanes';
-import type { PlayerState } from '../../archive/player';
-import { gapWord } from '../words';
+import type { Missing, PlayerState } from '../../archive/player';
+import { gapWords } from '../words';
 import styles from './Stage.module.css';
 import type { Findings, ReplaySession } from './session';
 import { isWithin, muted, speaking } from './spans';
@@ -43,7 +44,10 @@ export function Stage({ session, findings, state, officer }: Props) {
     .sort((a, b) => a.id - b.id);
   const gap = gaps.find((one) => at >= one.from_us && at < one.until_us);
   const count = shown.length + screens.length * 3;
-  const columns = Math.max(1, Math.ceil(Math.sqrt(count)));
+  // Beside a single screen people stand in one column as long as they are not too small there.
+  const isOneColumn = screens.length === 1 && shown.length <= 4;
+  const columns = isOneColumn ? 3 : Math.max(1, Math.ceil(Math.sqrt(count)));
+  const rows = isOneColumn ? Math.max(2, shown.length) : 2;
 
   return (
     <div className={styles.stage} data-testid="stage">
@@ -54,6 +58,8 @@ export function Stage({ session, findings, state, officer }: Props) {
             lane={lane}
             session={session}
             person={people.find((one) => one.id === lane.person)}
+            missing={state.missing.get(lane.id)}
+            rows={rows}
           />
         ))}
         {shown.map((person) => (
@@ -63,6 +69,7 @@ export function Stage({ session, findings, state, officer }: Props) {
             session={session}
             findings={findings}
             at={at}
+            missing={state.missing}
             isSpeaking={isWithin(spoken.get(person.id) ?? [], at)}
           />
         ))}
@@ -71,10 +78,12 @@ export function Stage({ session, findings, state, officer }: Props) {
       <Watermark officer={officer} />
       {gap && (
         <p className={styles.gap} role="status">
-          {i18n._('Nothing was recorded here: {reason}', { reason: gapWord(i18n, gap.reason) })}
+          {gapWords(i18n, gap)}
         </p>
       )}
-      {state.isWaiting && <p className={styles.waiting}>{i18n._('Loading…')}</p>}
+      {(state.isWaiting || !state.isSettled) && (
+        <p className={styles.waiting}>{i18n._('Loading…')}</p>
+      )}
     </div>
   );
 }
@@ -84,10 +93,14 @@ interface PersonProps {
   readonly session: ReplaySession;
   readonly findings: Findings;
   readonly at: number;
+  readonly missing: PlayerState['missing'];
   readonly isSpeaking: boolean;
 }
 
-function PersonTile({ person, session, findings, at, isSpeaking }: PersonProps) {
+/** Why a tile shows no picture. */
+type Absence = 'away' | 'not-playable' | 'hidden' | 'off' | 'lost' | Missing;
+
+function PersonTile({ person, session, findings, at, missing, isSpeaking }: PersonProps) {
   const { i18n } = useLingui();
   const { recording, events } = findings;
   const mine = recording.lanes.filter((lane) => lane.person === person.id);
@@ -101,7 +114,7 @@ function PersonTile({ person, session, findings, at, isSpeaking }: PersonProps) 
   const isSilent =
     !microphone || !trackAt(microphone, at) || isWithin(muted(events, microphone, duration), at);
   const isHidden = camera !== undefined && !session.player.isOn(camera);
-  const words = stateWords();
+  const absence = absenceNow();
   return (
     <figure
       className={`${styles.tile} ${isSpeaking && isHereNow ? styles.speaking : ''}`}
@@ -109,14 +122,15 @@ function PersonTile({ person, session, findings, at, isSpeaking }: PersonProps) 
       data-person={person.id}
       data-identity={person.identity ?? ''}
       data-speaking={isSpeaking && isHereNow}
+      data-picture={absence ?? 'shown'}
     >
       {camera && camera.playable === 'yes' && (
-        <Media session={session} lane={camera.id} isCovered={words !== null} />
+        <Media session={session} lane={camera.id} absence={absence} />
       )}
-      {words !== null && (
-        <div className={styles.cover}>
+      {absence !== null && (
+        <div className={`${styles.cover} ${absence === 'late' ? styles.late : ''}`}>
           {isHereNow && <VideoOff size={28} aria-hidden />}
-          <span>{words}</span>
+          <span>{words(absence)}</span>
         </div>
       )}
       <figcaption className={styles.name}>
@@ -126,42 +140,66 @@ function PersonTile({ person, session, findings, at, isSpeaking }: PersonProps) 
     </figure>
   );
 
-  function stateWords(): string | null {
-    if (!isHereNow) return i18n._('Not present');
-    if (camera && camera.playable !== 'yes') return playableWords(camera);
-    if (isHidden) return i18n._('Hidden by you');
-    if (isOff) return i18n._('Camera off');
-    const isLost = camera && session.player.lanes.get(camera.id)?.isLost(at);
-    return isLost ? i18n._('Picture lost here') : null;
+  function absenceNow(): Absence | null {
+    if (!isHereNow) return 'away';
+    if (camera && camera.playable !== 'yes') return 'not-playable';
+    if (isHidden) return 'hidden';
+    if (isOff || !camera) return 'off';
+    if (session.player.lanes.get(camera.id)?.isLost(at)) return 'lost';
+    return missing.get(camera.id) ?? null;
   }
 
-  function playableWords(lane: Lane): string {
-    return lane.playable === 'encrypted'
-      ? i18n._('End-to-end encrypted: not playable here')
-      : i18n._('This codec is not playable here: {mime}', { mime: lane.tracks[0]?.mime ?? '' });
+  function words(why: Absence): string {
+    switch (why) {
+      case 'away':
+        return i18n._('Not present');
+      case 'not-playable':
+        return camera ? playableWords(i18n, camera) : '';
+      case 'hidden':
+        return i18n._('Hidden by you');
+      case 'off':
+        return i18n._('Camera off');
+      case 'lost':
+        return i18n._('Picture lost here');
+      default:
+        return missingWords(i18n, why);
+    }
   }
+}
+
+function playableWords(i18n: I18n, lane: Lane): string {
+  return lane.playable === 'encrypted'
+    ? i18n._('End-to-end encrypted: not playable here')
+    : i18n._('This codec is not playable here: {mime}', { mime: lane.tracks[0]?.mime ?? '' });
+}
+
+function missingWords(i18n: I18n, why: Missing): string {
+  return why === 'nothing' ? i18n._('No picture recorded here') : i18n._('The picture is late');
 }
 
 interface ScreenProps {
   readonly lane: Lane;
   readonly session: ReplaySession;
   readonly person: Person | undefined;
+  readonly missing: Missing | undefined;
+  readonly rows: number;
 }
 
-function ScreenTile({ lane, session, person }: ScreenProps) {
+function ScreenTile({ lane, session, person, missing, rows }: ScreenProps) {
   const { i18n } = useLingui();
   const name = useName(person);
+  const absence = lane.playable === 'yes' ? (missing ?? null) : 'not-playable';
   return (
     <figure
-      className={`${styles.tile} ${styles.screen}`}
+      className={`${styles.tile} ${styles.screen} ${styles[`rows${rows}`]}`}
       data-testid="screen"
       data-person={lane.person}
+      data-picture={absence ?? 'shown'}
     >
-      {lane.playable === 'yes' ? (
-        <Media session={session} lane={lane.id} isCovered={false} />
-      ) : (
-        <div className={styles.cover}>
-          {i18n._('This codec is not playable here: {mime}', { mime: lane.tracks[0]?.mime ?? '' })}
+      {lane.playable === 'yes' && <Media session={session} lane={lane.id} absence={absence} />}
+      {absence !== null && (
+        <div className={`${styles.cover} ${absence === 'late' ? styles.late : ''}`}>
+          {absence === 'not-playable' ? playableWords(i18n, lane) : missingWords(i18n, absence)}
         </div>
       )}
       <figcaption className={styles.name}>
@@ -172,16 +210,20 @@ function ScreenTile({ lane, session, person }: ScreenProps) {
   );
 }
 
-/** The element belongs to the player; here it only finds its place. */
+/**
+ * The element belongs to the player; here it only finds its place. A picture that is late stays
+ * below its cover: what is hidden is never presented, and would be late for ever.
+ */
 function Media({
   session,
   lane,
-  isCovered,
+  absence,
 }: {
   readonly session: ReplaySession;
   readonly lane: number;
-  readonly isCovered: boolean;
+  readonly absence: Absence | null;
 }) {
+  const isCovered = absence !== null && absence !== 'late';
   const place = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const element = session.player.lanes.get(lane)?.element;

@@ -61,8 +61,11 @@ export class ReplaySession {
       isUnlogged: false,
     };
     this.player = new Player(recording.lanes, recording.duration, {
-      play: (from, delivery) =>
-        void this.vault.ask('play', { from, delivery }).catch((error) => this.fail(error)),
+      play: (from, delivery) => {
+        // A new delivery knows only how far the first stretch goes.
+        this.ahead = 0;
+        void this.vault.ask('play', { from, delivery }).catch((error) => this.fail(error));
+      },
       ahead: (until) => this.lookAhead(until),
     });
     current = this.player;
