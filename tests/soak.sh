@@ -1,7 +1,7 @@
 #!/bin/sh
 # Half load for $MINUTES (30): fails when memory or delay creep up, and writes docs/benchmarks.md.
 # Then $KILLS (50) kills of a server that records, and of a recorder alone: a second is lost each time
-# at most, and what is left verifies and decodes.
+# at most, and what is left verifies and decodes. Then a consult of $REPLAY_SECONDS (120) is replayed.
 set -eu
 cd "$(dirname "$0")/.."
 cargo build --release --workspace
@@ -13,3 +13,4 @@ cargo test --release -p recorder --test kill -- --show-output a_killed_server
 deploy/build-web.sh
 cargo build --release
 tests/run-e2e.sh a_kill_costs
+CONSILIUM_REPLAY_SECONDS=${REPLAY_SECONDS:-120} tests/run-e2e.sh replay

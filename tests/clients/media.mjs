@@ -101,23 +101,37 @@ export function readNumber(bars) {
   return n;
 }
 
-// Every picture of a recorded file: when it is shown, in seconds, and its number.
-export function numbersIn(file) {
+// Every picture of a recorded file: when it is shown, in seconds, its number, and its mean colour
+// without the bars and the mark, which are of no colour. `stream` counts the file's pictures only.
+export function numbersIn(file, stream = 0) {
   const run = (program, options) =>
     execFileSync(program, ['-v', 'error', ...options], { maxBuffer: 1 << 28 });
-  const packets = ['-select_streams', 'v', '-show_entries', 'packet=pts_time', '-of', 'csv=p=0'];
+  const packets = ['-select_streams', `v:${stream}`, '-show_entries', 'packet=pts_time', '-of', 'csv=p=0'];
   const times = String(run('ffprobe', [...packets, file]))
     .split('\n')
     .map((line) => Number.parseFloat(line))
     .filter((time) => Number.isFinite(time));
-  // The middle of the bars, each made one point.
-  const filter = `crop=iw:ih/32:0:ih*15/16,scale=${NUMBER_BITS}:1:flags=area,format=gray`;
-  const raw = ['-i', file, '-vf', filter, '-vsync', 'passthrough', '-f', 'rawvideo', '-'];
-  const bars = run('ffmpeg', raw);
-  return times.map((at, i) => ({
-    at,
-    number: readNumber([...bars.subarray(i * NUMBER_BITS, (i + 1) * NUMBER_BITS)]),
-  }));
+  // The middle of the bars, each made one point, and a row of points of all that is above the mark.
+  const filter = [
+    `[0:v:${stream}]format=gbrp,split[a][b]`,
+    `[a]crop=iw:ih/32:0:ih*15/16,scale=${NUMBER_BITS}:1:flags=area[bars]`,
+    `[b]crop=iw:ih*15/32:0:0,scale=${NUMBER_BITS}:1:flags=area[wall]`,
+    '[bars][wall]vstack,format=rgb24',
+  ];
+  const raw = ['-i', file, '-filter_complex', filter.join(';'), '-vsync', 'passthrough', '-f', 'rawvideo', '-'];
+  const points = run('ffmpeg', raw);
+  const row = NUMBER_BITS * 3;
+  const mean = (bytes, channel) =>
+    bytes.reduce((sum, value, i) => (i % 3 === channel ? sum + value : sum), 0) / NUMBER_BITS;
+  return times.map((at, i) => {
+    const [bars, wall] = [0, 1].map((n) => points.subarray((2 * i + n) * row, (2 * i + n + 1) * row));
+    const luma = Array.from({ length: NUMBER_BITS }, (_, n) => bars[n * 3 + 1]);
+    return {
+      at,
+      number: bars.length === row ? readNumber(luma) : null,
+      rgb: [0, 1, 2].map((channel) => Math.round(mean(wall, channel))),
+    };
+  });
 }
 
 // The sound of a recorded file as samples, the first one at the recording's start.

@@ -6,6 +6,9 @@ import { NUMBER_BITS, readNumber } from './media.mjs';
 import { Visitor } from './visitor.mjs';
 import { until } from './wait.mjs';
 
+// Machines that do other things at the same time: a deadline says only that something is wrong.
+const PATIENT = { timeout: 120_000 };
+
 export class Officer {
   // Ranges of segments that the browser got: { name, bytes: [from, until] }.
   served = [];
@@ -17,7 +20,7 @@ export class Officer {
     const officer = new Officer();
     officer.visitor = await Visitor.link('officer', `${link}&debug=1`, options);
     officer.page = officer.visitor.page;
-    officer.page.setDefaultTimeout(60_000);
+    officer.page.setDefaultTimeout(PATIENT.timeout);
     officer.page.on('response', (response) => {
       const name = /\/files\/(seg-\d{6}\.age)$/.exec(response.url())?.[1];
       const range = /^bytes (\d+)-(\d+)\//.exec(response.headers()['content-range'] ?? '');
@@ -62,11 +65,12 @@ export class Officer {
   }
 
   async state() {
-    const { position, duration, playing, settled } = await this.hook('replay').evaluate(
+    const { position, duration, playing, waiting, settled } = await this.hook('replay').evaluate(
       (element) => ({ ...element.dataset }),
     );
     const [at, length] = [Number(position), Number(duration)];
-    return { at, length, isPlaying: playing === 'true', isSettled: settled === 'true' };
+    const [isPlaying, isWaiting, isSettled] = [playing, waiting, settled].map((one) => one === 'true');
+    return { at, length, isPlaying, isWaiting, isSettled };
   }
 
   // Goes to a time in microseconds; how long it took until it was on the screen, in milliseconds.
@@ -76,40 +80,50 @@ export class Officer {
     await until(`${at} is shown`, async () => {
       const now = await this.state();
       return now.isSettled && Math.abs(now.at - at) < 2;
-    });
-    return performance.now() - began;
+    }, PATIENT);
+    const took = performance.now() - began;
+    // A tile may say that its picture is late, but not for ever.
+    await until(`nothing of ${at} is late`, async () => {
+      const late = this.page.locator('[data-testid=stage] [data-picture=late]');
+      return (await late.count()) === 0;
+    }, PATIENT);
+    return took;
   }
 
   // The recording plays while `look` looks; what was played is noted.
   async whilePlaying(look) {
     const from = (await this.state()).at;
     await this.page.evaluate(() => window.consilium.player().play());
-    await until('it plays', async () => (await this.state()).at > from + 100_000);
+    await until('it plays', async () => (await this.state()).at > from + 100_000, PATIENT);
     const seen = await look();
     await this.page.evaluate(() => window.consilium.player().pause());
     const until_ = (await until('it stands', async () => {
       const now = await this.state();
       return !now.isPlaying && now;
-    })).at;
+    }, PATIENT)).at;
     this.played.push([from, until_]);
     return seen;
   }
 
-  // Every tile: who it is, and the picture with its number; nothing where it is covered.
+  // Every tile: who it is, whether its picture is shown or why not, and the picture with its number.
   async pictures() {
     const tiles = await this.page.evaluate(
       (bits) =>
         Array.from(document.querySelectorAll('[data-testid=tile]'), (tile) => {
           const video = tile.querySelector('video');
-          const isShown = video && !video.closest('[class*=covered]');
-          return [tile.dataset.identity, isShown ? window.proof.still(video, bits) : null];
+          const still = video ? window.proof.still(video, bits) : null;
+          return [tile.dataset.identity, { picture: tile.dataset.picture, still }];
         }),
       NUMBER_BITS,
     );
-    const shown = ([who, still]) => [who, still && { ...still, number: readNumber(still.bars) }];
-    return Object.fromEntries(tiles.map(shown));
+    const told = ([who, { picture, still }]) => {
+      const isShown = picture === 'shown' && still !== null;
+      return [who, isShown ? { picture, ...still, number: readNumber(still.bars) } : { picture }];
+    };
+    return Object.fromEntries(tiles.map(told));
   }
 
+  // Of shared screens.
   screens() {
     return this.page.evaluate(() =>
       Array.from(document.querySelectorAll('[data-testid=screen] video'), (video) => [

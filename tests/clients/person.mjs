@@ -136,12 +136,15 @@ export class Person {
     const source = new VideoSource(width, height);
     const track = LocalVideoTrack.createVideoTrack('camera', source);
     let n = 0;
-    const timer = setInterval(() => {
+    const capture = () => {
       const frame = picture(rgb, n, width, height);
       if (isNumbered) number(frame, n, width, height);
       n = (n + 1) % 2 ** NUMBER_BITS;
       source.captureFrame(new VideoFrame(frame, width, height, VideoBufferType.I420));
-    }, 1_000 / FRAMES_PER_SECOND);
+    };
+    // Until it is given a first picture the SDK sends black ones.
+    capture();
+    const timer = setInterval(capture, 1_000 / FRAMES_PER_SECOND);
     this.#feeds.push({ stop: () => clearInterval(timer) });
     return this.#publish(track, TrackSource.SOURCE_CAMERA, { simulcast });
   }

@@ -7,7 +7,8 @@ export default defineConfig({
     // One story, told in order.
     fileParallelism: false,
     bail: 1,
-    testTimeout: 240_000,
-    hookTimeout: 420_000,
+    // So long only where the machine has much else to do.
+    testTimeout: 900_000,
+    hookTimeout: 900_000,
   },
 });

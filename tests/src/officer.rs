@@ -18,6 +18,8 @@ pub const PASSPHRASE: &str = "correct horse battery staple";
 pub struct Officer {
     /// Where the key lies, behind the passphrase.
     pub key: PathBuf,
+    /// The file with that passphrase.
+    pub passphrase: PathBuf,
     /// To whom recordings are sealed.
     pub recipient: String,
 }
@@ -33,11 +35,12 @@ impl Officer {
             .args(["keygen", "compliance", "--out"])
             .arg(&key)
             .arg("--passphrase-file")
-            .arg(passphrase));
+            .arg(&passphrase));
         let recipient = said.lines().next().expect("it says whose key it is");
         assert!(recipient.starts_with("age1"), "{said}");
         Self {
             key,
+            passphrase,
             recipient: recipient.to_owned(),
         }
     }
