@@ -14,6 +14,7 @@ mod run;
 mod scenario;
 mod signal;
 mod soak;
+mod standstill;
 mod stat;
 mod sys;
 mod table;

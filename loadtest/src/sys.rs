@@ -491,6 +491,22 @@ pub(crate) fn process_cpu(pid: u32) -> io::Result<Duration> {
     }
 }
 
+/// From now on this thread runs on the processors on which process `pid` may run.
+pub(crate) fn run_where(pid: u32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: all-zero is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    // SAFETY: the kernel writes at most so many bytes of a set to where we say.
+    if unsafe { libc::sched_getaffinity(pid, size_of::<libc::cpu_set_t>(), &raw mut set) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: and reads as many; 0 is the calling thread.
+    if unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Allows as many open files as the system lets us have without privileges.
 pub(crate) fn raise_open_files() -> io::Result<u64> {
     // SAFETY: plain data in and out, valid for both calls.

@@ -13,7 +13,7 @@ use crate::metrics::Inside;
 use crate::run::{self, Report};
 use crate::scenario::{Scenario, Storm};
 use crate::stat::median;
-use crate::table;
+use crate::{standstill, table};
 
 /// The share of its time that the busiest media thread shall work, and how near is near enough.
 const LOAD: f64 = 0.7;
@@ -123,10 +123,12 @@ fn delay_line(
     inside: Inside,
 ) -> Result<Line> {
     let floor = floor::of_scenario(scenario, true, length(args))?;
+    let still = standstill::watch(args.server_pid, Duration::from_secs(10))?;
     let mut line = Line::of(name).beside_floor(us(report)?, floor.us, None);
     line.figures = vec![
         Figure::bound("p50 inside ms", inside.p50_ms, 0.3),
         Figure::bound("p99 inside ms", inside.p99_ms, 1.0),
+        Figure::told("p99 ms its idle core stands still", still.quantile_ms(0.99)),
         Figure::told("busiest media thread %", inside.busiest * 100.0),
         Figure::told("rooms of 8", f64::from(scenario.rooms)),
         Figure::told("packets a second", report.delivered_per_second),
