@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use sfu::id::{PublicationId, WorkerId};
 use sfu::publication::history::PacketInfo;
 use sfu::relay::lane::{LaneIn, LaneOut, lane};
-use sfu::relay::{Address, Frame, frame};
+use sfu::relay::{Address, FRAMES_PER_TURN_MAX, Frame, frame};
 use sfu::shard::{Output, Shard};
 use sfu::slab::{Carried, Payload, SlabPool};
 use sfu::subscription::rewriter::{PictureIds, StreamKey};
@@ -360,8 +360,13 @@ fn drain(shard: &mut Shard, now: Instant, there: &mut LaneIn) -> usize {
     }
 }
 
+/// As much as a worker takes in one turn.
 fn take(shard: &mut Shard, now: Instant, from: u16, lane: &mut LaneOut) {
-    while lane.receive(|buffer, len| shard.handle_relay(now, WorkerId(from), buffer, len)) {}
+    for _ in 0..FRAMES_PER_TURN_MAX {
+        if !lane.receive(|buffer, len| shard.handle_relay(now, WorkerId(from), buffer, len)) {
+            break;
+        }
+    }
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -32,6 +32,11 @@ pub const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// The first refresh comes sooner: the owner may not have heard of the publication yet.
 pub const REFRESH_FIRST: Duration = Duration::from_millis(20);
 
+/// Frames that a worker takes from one lane before it sends what they became: two large pictures.
+/// With 256 of them for 200 receivers each, what waits to be sealed no longer fits a cache: a second
+/// worker brought 1.77 instead of 1.86 (medians of four runs, `benches/relay.rs`).
+pub const FRAMES_PER_TURN_MAX: usize = 16;
+
 /// What one shard tells another about a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {

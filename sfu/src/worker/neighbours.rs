@@ -14,12 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crate::id::WorkerId;
 use crate::net::Wake;
-use crate::relay::RelayBatch;
 use crate::relay::lane::{LaneIn, LaneOut, lane};
+use crate::relay::{FRAMES_PER_TURN_MAX, RelayBatch};
 use crate::slab::SlabBuffer;
-
-/// Frames taken from one lane in one turn: others wait for the same thread.
-const FRAMES_PER_TURN_MAX: usize = 256;
 
 /// What one worker holds of the others.
 pub(crate) struct Neighbours {
@@ -167,12 +164,13 @@ mod tests {
 
     #[test]
     fn a_full_lane_is_counted_and_a_turn_bounded() {
-        let mut all = neighbours(2, 300);
-        assert_eq!(send(&mut all[0], 1, 310), 10);
+        let places = FRAMES_PER_TURN_MAX + 4;
+        let mut all = neighbours(2, places);
+        assert_eq!(send(&mut all[0], 1, places + 10), 10);
         let (first, has_more) = receive(&mut all[1]);
         assert_eq!((first.len(), has_more), (FRAMES_PER_TURN_MAX, true));
         let (rest, has_more) = receive(&mut all[1]);
-        assert_eq!((rest.len(), has_more), (300 - FRAMES_PER_TURN_MAX, false));
+        assert_eq!((rest.len(), has_more), (4, false));
     }
 
     #[test]
