@@ -99,9 +99,15 @@ pub struct RoomsConfig {
     /// Clients say that they live this often.
     #[serde(with = "seconds")]
     pub ping_interval: Duration,
-    /// After such a silence both sides think the connection dead; the SDKs then reconnect.
+    /// A client that hears nothing for so long thinks the connection dead and reconnects. The server
+    /// waits for three times as long: it may be the one that is slow.
     #[serde(with = "seconds")]
     pub ping_timeout: Duration,
+    /// A participant whose connection broke keeps its seat for so long, and its media go on: a
+    /// client that comes back by then goes on where it was, and the others notice nothing. 0 gives
+    /// the seat up at once.
+    #[serde(with = "seconds")]
+    pub resume_timeout: Duration,
     /// Whether the server API may also take a mute back. Off, because nobody's microphone should be
     /// opened by somebody else.
     pub remote_unmute: bool,
@@ -117,8 +123,9 @@ impl Default for RoomsConfig {
             auto_create: true,
             empty_timeout: Duration::from_secs(300),
             departure_timeout: Duration::from_secs(20),
-            ping_interval: Duration::from_secs(5),
-            ping_timeout: Duration::from_secs(15),
+            ping_interval: Duration::from_secs(1),
+            ping_timeout: Duration::from_secs(3),
+            resume_timeout: Duration::from_secs(60),
             remote_unmute: false,
             spill_busy_share: 0.6,
         }
@@ -195,6 +202,9 @@ pub struct Limits {
     /// Bytes waiting for a session that does not read; beyond, the session is closed. About ten
     /// seconds of a busy room.
     pub outgoing_queue_bytes_max: usize,
+    /// Bytes of reliable messages that a room keeps for those who come back after a broken
+    /// connection: hours of chat, or a second of a file. 0 keeps none.
+    pub replay_bytes_per_room_max: usize,
     /// Messages waiting in the inbox of a room.
     pub room_inbox_max: usize,
     /// Bytes of a request line with its headers. Join requests have 2.7 KB, and browsers carry
@@ -239,6 +249,7 @@ impl Default for Limits {
             sdp_sections_max: 300,
             join_request_bytes_max: 512 << 10,
             outgoing_queue_bytes_max: 1 << 20,
+            replay_bytes_per_room_max: 1 << 20,
             room_inbox_max: 4_096,
             request_head_bytes_max: 64 << 10,
             request_head_timeout: Duration::from_secs(10),

@@ -42,6 +42,10 @@ counts! {
     Requests => "http_requests_total", "HTTP requests answered.";
     /// A session began.
     Sessions => "sessions_total", "Signalling sessions begun.";
+    /// Somebody whose connection broke got his seat back.
+    Resumes => "resumes_total", "Sessions that took their seat back after a broken connection.";
+    /// Somebody asked for a seat that is not there or not his, and was told to join anew.
+    ResumesRefused => "resumes_refused_total", "Sessions that asked for a seat that is not theirs or not there any more.";
     /// A join was refused before or after the upgrade.
     JoinsRefused => "joins_refused_total", "Joins refused.";
     /// A session was closed because it flooded, stalled or did not read.
@@ -82,6 +86,8 @@ levels! {
     Rooms => "rooms", "Rooms now.";
     /// Participants.
     Participants => "participants", "Participants now.";
+    /// Participants whose connection broke and whose seat is kept.
+    SeatsDetached => "seats_detached", "Participants now whose connection broke and whose seat is kept.";
 }
 
 /// All numbers of the server.

@@ -31,6 +31,7 @@ use crate::room::moderation::{Moderation, ModerationRefusal, Ruling};
 use crate::room::outlet::Outlet;
 use crate::room::participant::{Hello, ParticipantKey};
 use crate::room::requests::Request;
+use crate::room::resume::{Loss, Return};
 use crate::room::scribe::{Desk, Scribe};
 use crate::room::settings::SettingsWish;
 use crate::room::{Room, Setup};
@@ -89,6 +90,8 @@ pub struct Seat {
     inbox: mpsc::Sender<Input>,
     /// What is to be written to its socket.
     pub outlet: Outlet,
+    /// How the socket broke, if it did.
+    pub loss: Loss,
 }
 
 impl Registry {
@@ -150,10 +153,7 @@ impl Registry {
                 Err(_) => return Err(ApiError::Internal),
             };
             match joined {
-                Ok(key) => {
-                    let inbox = handle.inbox;
-                    return Ok(Seat { key, inbox, outlet });
-                }
+                Ok(key) => return Ok(Seat::new(key, handle.inbox, outlet)),
                 Err(JoinRefusal::Refused(error)) => return Err(error),
                 Err(JoinRefusal::RoomEnded(back)) => {
                     self.forget(name, handle.id);
@@ -162,6 +162,18 @@ impl Registry {
             }
         }
         Err(ApiError::Internal)
+    }
+
+    /// Gives somebody his seat back whose connection broke. `None` if there is no such seat, or it is
+    /// somebody else's.
+    pub async fn resume(&self, name: &str, back: Return) -> Option<Seat> {
+        let inbox = self.inbox(name)?;
+        let outlet = back.outlet.clone();
+        let (reply, resumed) = oneshot::channel();
+        let asked = Input::Resume(Box::new(back), reply);
+        inbox.send(asked).await.ok()?;
+        let key = resumed.await.ok()??;
+        Some(Seat::new(key, inbox, outlet))
     }
 
     /// Makes a room, or changes the one that is there.
@@ -462,16 +474,26 @@ fn deliver(inbox: &mpsc::Sender<Input>, worker: WorkerId, kind: EventKind) {
 }
 
 impl Seat {
+    fn new(key: ParticipantKey, inbox: mpsc::Sender<Input>, outlet: Outlet) -> Self {
+        let loss = Loss::default();
+        Self {
+            key,
+            inbox,
+            outlet,
+            loss,
+        }
+    }
+
     /// Asks the room for something. Says no once the room is over.
     pub async fn ask(&self, request: Request) -> bool {
-        let input = Input::Request(self.key, request);
+        let input = Input::Request(self.key, self.outlet.clone(), request);
         self.inbox.send(input).await.is_ok()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let input = Input::Lost(self.key);
+        let input = Input::Lost(self.key, self.outlet.clone(), self.loss);
         if let Err(TrySendError::Full(input)) = self.inbox.try_send(input) {
             let inbox = self.inbox.clone();
             // A room that is over needs no telling.

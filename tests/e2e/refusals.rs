@@ -355,7 +355,7 @@ fn a_request_head_that_never_ends_is_cut_off() {
 fn a_session_that_falls_silent_is_ended() {
     let server = Server::with_config(
         Build::Release,
-        "[rooms]\nping_timeout = 2\nping_interval = 1\n",
+        "[rooms]\nping_timeout = 2\nping_interval = 1\nresume_timeout = 1\n",
     );
     let mut bystander = Bystander::join(&server);
     let mut silent = enter(&server, &token::join("silent", "quiet-room"));

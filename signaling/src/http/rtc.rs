@@ -22,7 +22,7 @@ use tower_http::cors::{Any, CorsLayer};
 use super::{Caller, Front};
 use crate::error::ApiError;
 use crate::metrics::Count;
-use crate::session::negotiate::{hello, read_join_request};
+use crate::session::negotiate::{back, hello, read_join_request};
 #[cfg(feature = "test-modes")]
 use crate::session::scripted;
 use crate::session::{Session, send_away};
@@ -119,15 +119,20 @@ async fn seat(
         let grants = Box::new(verified.grants);
         return Ok(Place::Scripted(script, grants, request.reconnect));
     }
-    if request.reconnect {
-        return Ok(Place::Lost);
-    }
     let room = verified
         .grants
         .room_to_join(asked.room.as_deref())?
         .to_owned();
-    let hello = hello(verified.clone(), request, limits)?;
-    let seat = registry.join(&room, hello).await?;
+    let seat = if request.reconnect {
+        let back = back(&verified, request, limits);
+        match registry.resume(&room, back).await {
+            Some(seat) => seat,
+            None => return Ok(Place::Lost),
+        }
+    } else {
+        let hello = hello(verified.clone(), request, limits)?;
+        registry.join(&room, hello).await?
+    };
     Ok(Place::Taken(Box::new(Session {
         config: Arc::clone(&front.config),
         keyring: Arc::clone(&front.keyring),

@@ -19,14 +19,16 @@ use tokio::time::MissedTickBehavior;
 
 use super::moderation::{Moderation, ModerationRefusal, Ruling};
 use super::notices::end_reason;
+use super::outlet::Outlet;
 use super::participant::{Hello, ParticipantKey};
 use super::recording::{AskId, Order};
 use super::requests::Request;
+use super::resume::{Loss, Return};
 use super::scribe::{Said, Scribe};
 use super::{Removal, Room};
 use crate::egress::{Ask, EgressBook, EgressRefusal};
 use crate::error::ApiError;
-use crate::metrics::{Level, Metrics};
+use crate::metrics::{Count, Level, Metrics};
 use crate::outbox::{Notice, Outbox};
 use crate::placement::Placement;
 use crate::wire::proto::leave_request::Action;
@@ -44,10 +46,12 @@ pub enum Input {
         Box<Hello>,
         oneshot::Sender<Result<ParticipantKey, JoinRefusal>>,
     ),
-    /// A participant asks for something.
-    Request(ParticipantKey, Request),
-    /// The socket of a participant broke.
-    Lost(ParticipantKey),
+    /// Somebody asks for his seat back; he gets it if it is there and his.
+    Resume(Box<Return>, oneshot::Sender<Option<ParticipantKey>>),
+    /// A participant asks for something, in the session that has this outlet.
+    Request(ParticipantKey, Outlet, Request),
+    /// The socket of the session that has this outlet broke.
+    Lost(ParticipantKey, Outlet, Loss),
     /// A worker of the media plane reports something.
     Event(WorkerId, EventKind),
     /// A participant sent more data than the inbox could take.
@@ -104,6 +108,13 @@ pub struct Actor {
     pub end: RoomEndReason,
 }
 
+/// What has been shown of a room in the levels.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    participants: usize,
+    detached: usize,
+}
+
 /// Who waits for an answer.
 #[derive(Default)]
 pub struct Asked {
@@ -129,7 +140,7 @@ impl Actor {
     /// Runs until the room is over; its inbox is closed then.
     pub async fn run(mut self) {
         self.metrics.rise(Level::Rooms);
-        let mut counted = 0;
+        let mut counted = Counted::default();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut goes_on = self.flush();
@@ -158,14 +169,30 @@ impl Actor {
             .note_busy(workers.map(|worker| self.sfu.busy(WorkerId(worker))));
         match input {
             Input::Join(hello, reply) => {
+                let outlet = hello.outlet.clone();
                 let joined = self.room.join(now, *hello).map_err(JoinRefusal::Refused);
                 // Whoever asked may have gone meanwhile.
                 if let Err(Ok(key)) = reply.send(joined) {
-                    self.room.lose(now, key);
+                    self.room.lose(now, key, &outlet, Loss::Broken);
                 }
             }
-            Input::Request(key, request) => self.room.request(now, key, request),
-            Input::Lost(key) => self.room.lose(now, key),
+            Input::Resume(back, reply) => {
+                let outlet = back.outlet.clone();
+                let resumed = self.room.resume(now, *back);
+                self.metrics.count(match resumed {
+                    Some(_) => Count::Resumes,
+                    None => Count::ResumesRefused,
+                });
+                if let Err(Some(key)) = reply.send(resumed) {
+                    self.room.lose(now, key, &outlet, Loss::Broken);
+                }
+            }
+            Input::Request(key, outlet, request) => {
+                if self.room.is_in_session(key, &outlet) {
+                    self.room.request(now, key, request);
+                }
+            }
+            Input::Lost(key, outlet, loss) => self.room.lose(now, key, &outlet, loss),
             Input::Event(worker, event) => self.room.event(now, worker, event),
             Input::Flooded(transport) => self.room.flooded(now, transport),
             Input::StartEgress(ask, reply) => {
@@ -281,14 +308,22 @@ impl Actor {
         self.tell();
     }
 
-    fn count(&self, before: usize) -> usize {
-        let now = self.room.len();
-        (before..now).for_each(|_| self.metrics.rise(Level::Participants));
-        (now..before).for_each(|_| self.metrics.fall(Level::Participants));
+    fn count(&self, before: Counted) -> Counted {
+        let now = Counted {
+            participants: self.room.len(),
+            detached: self.room.detached(),
+        };
+        self.show(Level::Participants, before.participants, now.participants);
+        self.show(Level::SeatsDetached, before.detached, now.detached);
         now
     }
 
-    async fn end(mut self, counted: usize) {
+    fn show(&self, level: Level, before: usize, now: usize) {
+        (before..now).for_each(|_| self.metrics.rise(level));
+        (now..before).for_each(|_| self.metrics.fall(level));
+    }
+
+    async fn end(mut self, counted: Counted) {
         // Whoever comes now finds the inbox closed and asks for a new room.
         self.inbox.close();
         while let Ok(input) = self.inbox.try_recv() {

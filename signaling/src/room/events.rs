@@ -10,7 +10,8 @@ use sfu::shard::command::{Command, DataChannel};
 use sfu::shard::event::{DisconnectReason as TransportEnd, EventKind, Speaker};
 
 use super::participant::{Participant, ParticipantKey};
-use super::{Removal, Room};
+use super::subscriptions::Chooser;
+use super::{Removal, Room, resume};
 use crate::wire::data_packet::{Content, Patched, Sender, patch};
 use crate::wire::proto::data_packet::Kind;
 use crate::wire::proto::leave_request::Action;
@@ -37,7 +38,7 @@ impl Room {
                 transport,
                 channel,
                 payload,
-            } => self.relay(transport, channel, &payload),
+            } => self.relay(now, transport, channel, &payload),
             EventKind::Refused { error } => self.refused(now, &error),
             EventKind::RoomLost => self.worker_lost(now, worker),
             EventKind::TapLost => self.tap_lost(worker),
@@ -217,7 +218,13 @@ impl Room {
     }
 
     /// Passes a message on to those it is for, never to its sender.
-    fn relay(&mut self, transport: TransportId, channel: DataChannel, payload: &[u8]) {
+    fn relay(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        channel: DataChannel,
+        payload: &[u8],
+    ) {
         let Some(key) = self.owner_of(transport) else {
             return;
         };
@@ -231,6 +238,12 @@ impl Room {
             return;
         };
         if channel == DataChannel::Reliable {
+            let sid = match sender.permissions.is_hidden {
+                true => "",
+                false => &sender.sid,
+            };
+            let age_max = self.setup.rooms.resume_timeout + resume::NOTICE_MARGIN;
+            self.reliable.keep(now, (key, sid), &patched, age_max);
             self.note_chat(key, &patched.payload);
         }
         let recipients = self.participants.values_mut().filter(|one| {
@@ -275,7 +288,8 @@ impl Room {
             .and_then(|publisher| publisher.published(publication))
             .map(|track| track.info.sid.clone());
         if let Some(participant) = self.participants.get_mut(&key) {
-            participant.subscriptions.chosen.insert(publication, false);
+            let subscriptions = &mut participant.subscriptions;
+            subscriptions.choose(publication, false, Chooser::Server);
         }
         if let Some(track_sid) = track_sid {
             let response = SubscriptionResponse {
@@ -359,8 +373,7 @@ pub(super) fn deliver(
     }
     // Who has just come would miss what is said before its channel opens. Beyond the bound the
     // message is lost to it, as it would be to somebody who comes a moment later.
-    let may_wait = channel == DataChannel::Reliable && recipient.lost_at.is_none();
-    if may_wait {
+    if channel == DataChannel::Reliable {
         recipient.data.wait(payload.clone());
     }
     None

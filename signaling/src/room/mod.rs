@@ -5,7 +5,7 @@
 //! [`actor`] gives it a task and an inbox. The questions live in files of their own: what was agreed
 //! about a transport ([`negotiation`]), what a client asks for ([`requests`]), what the media plane
 //! reports ([`events`]), what is recorded ([`recording`]), what the outside hears ([`notices`]), what
-//! the server API does ([`moderation`]).
+//! the server API does ([`moderation`]), how somebody comes back whose connection broke ([`resume`]).
 
 pub mod actor;
 pub mod chat;
@@ -17,7 +17,9 @@ pub mod outlet;
 pub mod participant;
 pub mod permissions;
 pub mod recording;
+pub mod replay;
 pub mod requests;
+pub mod resume;
 pub mod scribe;
 pub mod settings;
 pub mod slots;
@@ -38,6 +40,8 @@ use sfu::transport::params::Fingerprint;
 use self::chat::ChatReader;
 use self::participant::{Hello, Participant, ParticipantKey};
 use self::recording::RoomRecording;
+use self::replay::Replay;
+use self::resume::Departures;
 use self::settings::{Settings, SettingsWish};
 use self::spread::Spread;
 use crate::config::{Limits, RoomsConfig};
@@ -57,9 +61,6 @@ use crate::wire::proto::{
 const SERVER_VERSION: &str = "1.13.5";
 /// The signalling protocol that we speak.
 const PROTOCOL: i32 = 17;
-/// A session whose socket broke is kept so long: a client that comes back takes its own place, and
-/// the others do not see it go.
-const LOST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client that was asked for an offer and has made none for so long is asked again.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A participant counts as active without data channels after this.
@@ -100,6 +101,8 @@ pub struct Room {
     owner: String,
     recording: RoomRecording,
     chat: ChatReader,
+    reliable: Replay,
+    departures: Departures,
     notices: Vec<WebhookEvent>,
     /// Numbers of messages that the server API has sent.
     nonces: VecDeque<Vec<u8>>,
@@ -152,6 +155,8 @@ impl Room {
             sid: sid::room_sid(),
             name,
             settings: Settings::new(&setup.rooms, &setup.limits),
+            reliable: Replay::new(setup.limits.replay_bytes_per_room_max),
+            departures: Departures::default(),
             setup,
             participants: BTreeMap::new(),
             spread,
@@ -241,6 +246,7 @@ impl Room {
         }
         let key = ParticipantKey(sid::next_number());
         let mut participant = Participant::new(key, &hello);
+        participant.heard_from = self.reliable.position();
         let response = self.join_response(&mut participant);
         participant.outlet.send(Message::Join(response));
         self.participants.insert(key, participant);
@@ -281,11 +287,7 @@ impl Room {
             participant: Some(participant.info()),
             room: Some(self.info()),
             server_version: SERVER_VERSION.to_owned(),
-            server_info: Some(ServerInfo {
-                version: SERVER_VERSION.to_owned(),
-                protocol: PROTOCOL,
-                ..Default::default()
-            }),
+            server_info: Some(server_info()),
             ping_interval: seconds(self.setup.rooms.ping_interval),
             ping_timeout: seconds(self.setup.rooms.ping_timeout),
             enabled_publish_codecs: enabled_codecs(),
@@ -364,6 +366,7 @@ impl Room {
         let farewell = participant.farewell(removal.reason);
         self.notify_left(was, farewell.clone());
         if !participant.permissions.is_hidden {
+            self.note_departure(now, &farewell);
             self.tell_all(key, &update(vec![farewell]));
         }
         self.reconcile_all(now);
@@ -379,23 +382,9 @@ impl Room {
         }
     }
 
-    /// The socket of a participant broke without a goodbye.
-    pub fn lose(&mut self, now: Instant, key: ParticipantKey) {
-        if let Some(participant) = self.participants.get_mut(&key) {
-            participant.lost_at.get_or_insert(now);
-        }
-    }
-
     /// Does what is due. Says whether the room goes on.
     pub fn tick(&mut self, now: Instant) -> bool {
-        let since = |at: Instant| now.saturating_duration_since(at);
-        let is_given_up =
-            |one: &&Participant| one.lost_at.is_some_and(|at| since(at) >= LOST_TIMEOUT);
-        let given_up = self.participants.values().filter(is_given_up);
-        let given_up: Vec<ParticipantKey> = given_up.map(|one| one.key).collect();
-        for key in given_up {
-            self.remove(now, key, Removal::gone(DisconnectReason::SignalClose));
-        }
+        self.give_up_seats(now);
         let keys: Vec<ParticipantKey> = self.participants.keys().copied().collect();
         for key in keys {
             self.ask_again(now, key);
@@ -633,6 +622,15 @@ pub fn leave(reason: DisconnectReason, action: Action) -> LeaveRequest {
         action: action as i32,
         // What clients before protocol 13 look at.
         can_reconnect: action != Action::Disconnect,
+        ..Default::default()
+    }
+}
+
+/// What clients are told about us.
+fn server_info() -> ServerInfo {
+    ServerInfo {
+        version: SERVER_VERSION.to_owned(),
+        protocol: PROTOCOL,
         ..Default::default()
     }
 }

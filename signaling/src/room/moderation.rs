@@ -15,6 +15,7 @@ use super::participant::{Participant, ParticipantKey};
 use super::permissions::Permissions;
 use super::requests::{ATTRIBUTES_MAX, merged};
 use super::settings::SettingsWish;
+use super::subscriptions::Chooser;
 use super::{Removal, Room, events};
 use crate::consent::{self, RECORDING_ATTRIBUTE};
 use crate::error::{ApiError, Code};
@@ -182,7 +183,7 @@ impl Room {
                     subscribe,
                     participant_tracks,
                 };
-                self.choose(now, key, &request);
+                self.choose(now, key, &request, Chooser::Server);
                 return Ok(Ruling::Done);
             }
             Moderation::SetMetadata(metadata) => self.set_metadata(metadata)?,
@@ -255,6 +256,7 @@ impl Room {
         if !muted && track.info.muted && !enables_unmute {
             return Err(ModerationRefusal::RemoteUnmute);
         }
+        track.is_silenced = muted;
         let sid = track_sid.to_owned();
         outlet.send(Message::Mute(MuteTrackRequest { sid, muted }));
         self.set_muted(key, track_sid, muted);
@@ -337,6 +339,7 @@ impl Room {
             let mut info = self.participant(key).info();
             info.set_state(proto::participant_info::State::Disconnected);
             info.tracks.clear();
+            self.note_departure(now, &info);
             self.tell_all(key, &super::update(vec![info]));
         }
         self.reconcile_all(now);

@@ -236,11 +236,13 @@ impl Room {
     }
 
     /// A publisher hears of its first subscriber.
-    fn tell_publisher(&mut self, publication: PublicationId) {
+    pub(super) fn tell_publisher(&mut self, publication: PublicationId) {
         for publisher in self.participants.values_mut() {
             let tracks = &mut publisher.tracks;
+            // One who is not there is told when he comes back.
             if let Some(track) = tracks.iter_mut().find(|one| one.publication == publication)
                 && !track.is_subscribed
+                && publisher.detached.is_none()
             {
                 track.is_subscribed = true;
                 let track_sid = track.info.sid.clone();

@@ -35,6 +35,8 @@ struct Queue {
 pub enum End {
     /// The participant is no longer in the room.
     Left,
+    /// The client has come back over another socket.
+    Replaced,
     /// More waited than may wait.
     Overflow,
     /// The client did what no client does.
@@ -58,6 +60,18 @@ impl Outlet {
             wake: Notify::new(),
             bytes_max,
         }))
+    }
+
+    /// A queue that takes nothing, for somebody whose socket is gone.
+    pub fn closed() -> Self {
+        let outlet = Self::new(0);
+        outlet.end(End::Left);
+        outlet
+    }
+
+    /// Whether both are ends of one queue, which every session has its own of.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Puts a message in. What does not fit ends the queue; after the end nothing is taken.
@@ -148,6 +162,14 @@ mod tests {
         outlet.send(Message::RefreshToken("x".repeat(60)));
         outlet.send(Message::RefreshToken("x".repeat(60)));
         assert_eq!(outlet.try_next(), Some(Item::End(End::Overflow)));
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_and_is_nobody_elses() {
+        let outlet = Outlet::closed();
+        outlet.send(Message::Pong(7));
+        assert_eq!(outlet.try_next(), Some(Item::End(End::Left)));
+        assert!(outlet.is(&outlet.clone()) && !outlet.is(&Outlet::closed()));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use sfu::transport::params::{ExtensionIds, Fingerprint, IceCredentials};
 use super::outlet::Outlet;
 use super::permissions::Permissions;
 use super::recording::Gate;
+use super::resume::Detached;
 use super::subscriptions::{Audience, Subscriptions};
 use super::tracks::Track;
 use crate::consent::{self, Consent};
@@ -70,6 +71,8 @@ pub struct Participant {
     pub sid: String,
     /// Who it is.
     pub identity: String,
+    /// The API key that signed its token.
+    pub api_key: String,
     /// The name that people see.
     pub name: String,
     /// Free text of the application.
@@ -88,18 +91,24 @@ pub struct Participant {
     pub tracks: Vec<Track>,
     /// To whom its tracks may go.
     pub audience: Audience,
+    /// It has once said to whom they may go and to whom not.
+    pub is_audience_chosen: bool,
     /// What it wants of others.
     pub subscriptions: Subscriptions,
     /// Its peer connection, once it has offered one.
     pub transport: Option<Transport>,
     /// Its data channels.
     pub data: DataState,
+    /// Where the room's messages were when it came; earlier ones are not for it.
+    pub heard_from: u64,
     /// How loud its tracks are, and whether that counts as speaking.
     pub levels: BTreeMap<PublicationId, (f32, bool)>,
     /// Where its messages go.
     pub outlet: Outlet,
-    /// Since when its socket has been gone, without a goodbye.
-    pub lost_at: Option<Instant>,
+    /// Its socket is gone, without a goodbye.
+    pub detached: Option<Detached>,
+    /// It has just come back and has not yet said what it knows.
+    pub is_sync_awaited: bool,
     /// Since when an offer has been awaited.
     pub asked_at: Option<Instant>,
     /// When the token expires that it came with.
@@ -200,6 +209,7 @@ impl Participant {
             key,
             sid: sid::participant_sid(),
             identity: grants.identity.clone(),
+            api_key: hello.api_key.clone(),
             name: grants.name.clone(),
             metadata: grants.metadata.clone(),
             consent: Consent::default().after(answer),
@@ -209,15 +219,18 @@ impl Participant {
             state: State::Joined,
             tracks: Vec::new(),
             audience: Audience::default(),
+            is_audience_chosen: false,
             subscriptions: Subscriptions {
                 is_automatic: hello.is_automatic,
                 ..Subscriptions::default()
             },
             transport: None,
             data: DataState::default(),
+            heard_from: 0,
             levels: BTreeMap::new(),
             outlet: hello.outlet.clone(),
-            lost_at: None,
+            detached: None,
+            is_sync_awaited: false,
             asked_at: None,
             token_expires_at: hello.token_expires_at,
             joined_at_wall: SystemTime::now(),

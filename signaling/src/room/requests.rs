@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use sfu::id::PublicationId;
+use sfu::media::LayerWish;
 use sfu::shard::command::Command;
 
 use super::participant::{Participant, ParticipantKey};
-use super::subscriptions::{Audience, wish};
+use super::subscriptions::{Audience, Chooser, wish};
 use super::tracks::{Track, TrackRefusal};
 use super::{Removal, Room};
 use crate::consent::{ATTRIBUTE, RECORDING_ATTRIBUTE};
@@ -27,7 +28,7 @@ use crate::wire::proto::{
 };
 
 /// Track ids and permissions that one request may list; far more than a room has tracks to show.
-const LIST_MAX: usize = 2_048;
+pub(super) const LIST_MAX: usize = 2_048;
 /// Attributes of one participant.
 pub(super) const ATTRIBUTES_MAX: usize = 256;
 
@@ -64,7 +65,7 @@ impl Room {
         match asked {
             Asked::AddTrack(request) => self.add_track(key, request),
             Asked::Mute(request) => self.mute(key, request),
-            Asked::Subscription(request) => self.choose(now, key, &request),
+            Asked::Subscription(request) => self.choose(now, key, &request, Chooser::Client),
             Asked::TrackSetting(settings) => self.set_wishes(key, &settings),
             Asked::SubscriptionPermission(request) => {
                 let is_small = request.track_permissions.len() <= LIST_MAX;
@@ -75,6 +76,7 @@ impl Room {
             Asked::UpdateMetadata(request) => self.update_metadata(key, request),
             Asked::UpdateAudioTrack(request) => self.update_audio(key, &request),
             Asked::UpdateVideoTrack(request) => self.update_video(key, &request),
+            Asked::SyncState(state) => self.heed(now, key, state),
             Asked::Leave(_) => {
                 let reason = DisconnectReason::ClientInitiated;
                 self.remove(now, key, Removal::gone(reason));
@@ -94,7 +96,7 @@ impl Room {
                 self.refuse(key, request.request_id, Reason::UnsupportedType, None);
             }
             // A lite agent learns a client's addresses from its checks, not from candidates; we
-            // make no offers; the rest is for resuming and for tests of the protocol's own server.
+            // make no offers; the rest is for tests of the protocol's own server.
             _ => {}
         }
     }
@@ -136,6 +138,10 @@ impl Room {
     }
 
     fn mute(&mut self, key: ParticipantKey, request: MuteTrackRequest) {
+        let participant = self.participants.get_mut(&key);
+        if let Some(track) = participant.and_then(|one| one.track_mut(&request.sid)) {
+            track.is_silenced = false;
+        }
         if !self.set_muted(key, &request.sid, request.muted) {
             let request = request_response::Request::Mute(request);
             self.refuse(key, 0, Reason::NotFound, Some(request));
@@ -176,6 +182,7 @@ impl Room {
         now: Instant,
         key: ParticipantKey,
         request: &UpdateSubscription,
+        by: Chooser,
     ) {
         let nested = request
             .participant_tracks
@@ -186,8 +193,8 @@ impl Room {
             match self.find_for(key, name) {
                 Ok(publication) => {
                     if let Some(participant) = self.participants.get_mut(&key) {
-                        let chosen = &mut participant.subscriptions.chosen;
-                        chosen.insert(publication, request.subscribe);
+                        let subscriptions = &mut participant.subscriptions;
+                        subscriptions.choose(publication, request.subscribe, by);
                     }
                 }
                 Err(error) if request.subscribe => {
@@ -206,7 +213,7 @@ impl Room {
 
     /// The track of that name, if this participant may receive it. One that it may not know of is
     /// said not to be there.
-    fn find_for(
+    pub(super) fn find_for(
         &self,
         key: ParticipantKey,
         track: &str,
@@ -235,22 +242,32 @@ impl Room {
             let Ok(publication) = self.find_for(key, name) else {
                 continue;
             };
-            let Some(participant) = self.participants.get_mut(&key) else {
-                return;
-            };
-            let subscriptions = &mut participant.subscriptions;
-            if subscriptions.wishes.insert(publication, wish) == Some(wish) {
-                continue;
-            }
-            // The media plane hears of a wish when it hears of the subscription.
-            if let Some(assignment) = subscriptions.slots.find(publication)
-                && assignment.is_answered
-                && let Some(transport) = &participant.transport
-            {
-                let subscription = assignment.subscription;
-                let command = Command::SetWish { subscription, wish };
-                self.spread.send(transport.worker, command);
-            }
+            self.set_wish(key, publication, wish);
+        }
+    }
+
+    /// How much of a track is wanted.
+    pub(super) fn set_wish(
+        &mut self,
+        key: ParticipantKey,
+        publication: PublicationId,
+        wish: LayerWish,
+    ) {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let subscriptions = &mut participant.subscriptions;
+        if subscriptions.wishes.insert(publication, wish) == Some(wish) {
+            return;
+        }
+        // The media plane hears of a wish when it hears of the subscription.
+        if let Some(assignment) = subscriptions.slots.find(publication)
+            && assignment.is_answered
+            && let Some(transport) = &participant.transport
+        {
+            let subscription = assignment.subscription;
+            let command = Command::SetWish { subscription, wish };
+            self.spread.send(transport.worker, command);
         }
     }
 
@@ -264,6 +281,7 @@ impl Room {
         if before == *audience {
             return;
         }
+        publisher.is_audience_chosen = true;
         let publisher = &self.participants[&key];
         if publisher.permissions.is_hidden {
             return;

@@ -177,6 +177,12 @@ impl SlotTable {
         self.is_offer_awaited = false;
     }
 
+    /// The client will offer by itself, and say anew which sections it has.
+    pub fn expect_offer(&mut self) {
+        self.forget_requirement();
+        self.is_offer_awaited = true;
+    }
+
     /// Whether an offer is awaited.
     pub fn is_offer_awaited(&self) -> bool {
         self.is_offer_awaited

@@ -4,7 +4,7 @@
 //! my tracks go) and the subscriber (everything by default, or track by track). Pure decisions;
 //! the slot table carries them out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sfu::id::PublicationId;
 use sfu::media::LayerWish;
@@ -19,6 +19,8 @@ pub struct Subscriptions {
     pub is_automatic: bool,
     /// What was asked for or declined by name.
     pub chosen: HashMap<PublicationId, bool>,
+    /// Of those, what somebody else decided: the server API, or the lack of a codec.
+    pub imposed: HashSet<PublicationId>,
     /// How much of a track is wanted, where it was said.
     pub wishes: HashMap<PublicationId, LayerWish>,
     /// What carries them.
@@ -32,11 +34,42 @@ impl Subscriptions {
         chosen.copied().unwrap_or(self.is_automatic)
     }
 
+    /// A track was asked for or declined, by the client itself or for it.
+    pub fn choose(&mut self, publication: PublicationId, wanted: bool, by: Chooser) {
+        self.chosen.insert(publication, wanted);
+        match by {
+            Chooser::Client => self.imposed.remove(&publication),
+            Chooser::Server => self.imposed.insert(publication),
+        };
+    }
+
+    /// The client says by a whole list for which tracks it wants something else than the default.
+    /// What others decided stays.
+    pub fn sync(&mut self, listed: &HashSet<PublicationId>, wanted: bool) {
+        let imposed = &self.imposed;
+        self.chosen.retain(|publication, chosen| {
+            *chosen != wanted || listed.contains(publication) || imposed.contains(publication)
+        });
+        for publication in listed.difference(&self.imposed) {
+            self.chosen.insert(*publication, wanted);
+        }
+    }
+
     /// A track is gone for good.
     pub fn forget(&mut self, publication: PublicationId) {
+        self.imposed.remove(&publication);
         self.chosen.remove(&publication);
         self.wishes.remove(&publication);
     }
+}
+
+/// Who has decided about a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chooser {
+    /// The subscriber's client.
+    Client,
+    /// The server API, or the server for want of a codec.
+    Server,
 }
 
 /// To whom a publisher's tracks may go.
@@ -128,6 +161,25 @@ mod tests {
         assert!(!subscriptions.want(CAMERA));
         subscriptions.forget(CAMERA);
         assert!(subscriptions.want(CAMERA));
+    }
+
+    #[test]
+    fn a_whole_list_replaces_what_the_client_said_before_and_nothing_else() {
+        let [screen, voice, scope] = [2, 3, 4].map(PublicationId);
+        let mut subscriptions = Subscriptions {
+            is_automatic: true,
+            ..Subscriptions::default()
+        };
+        subscriptions.choose(CAMERA, false, Chooser::Client);
+        subscriptions.choose(screen, false, Chooser::Server);
+        subscriptions.choose(scope, true, Chooser::Server);
+        subscriptions.sync(&HashSet::from([voice, scope]), false);
+        assert!(subscriptions.want(CAMERA), "it has changed its mind");
+        assert!(!subscriptions.want(screen), "that was not its decision");
+        assert!(!subscriptions.want(voice));
+        assert!(subscriptions.want(scope));
+        subscriptions.choose(screen, true, Chooser::Client);
+        assert!(subscriptions.want(screen) && !subscriptions.imposed.contains(&screen));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::wire::proto::{
 
 mod moderation;
 mod recording;
+mod resume;
 
 /// A room, a clock and everything that was said and commanded.
 struct Scene {
@@ -837,19 +838,10 @@ fn speakers_are_told_by_participant_and_only_when_that_changes() {
 }
 
 #[test]
-fn a_broken_socket_is_forgiven_for_a_while_and_a_dead_transport_is_not() {
+fn a_dead_transport_is_not_forgiven() {
     let mut scene = Scene::new();
-    let nurse = scene.join("li");
-    let doctor = scene.join("wang");
+    scene.join("li");
     let other = scene.join("zhao");
-    nurse.said();
-    scene.room.lose(scene.now, doctor.key);
-    scene.wait(Duration::from_secs(4));
-    assert_eq!(scene.room.len(), 3);
-    scene.wait(Duration::from_secs(2));
-    assert_eq!(scene.room.len(), 2);
-    let gone = updates(&nurse.said()).pop().expect("the others are told");
-    assert_eq!(gone.disconnect_reason(), DisconnectReason::SignalClose);
     let transport = scene.transport(&other);
     scene.event(EventKind::Disconnected {
         transport,

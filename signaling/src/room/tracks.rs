@@ -42,6 +42,8 @@ pub struct Track {
     pub preferred: Option<Codec>,
     /// Somebody receives it, and the publisher knows.
     pub is_subscribed: bool,
+    /// A moderator has muted it, and its publisher has said nothing else since.
+    pub is_silenced: bool,
 }
 
 /// Why a track cannot be announced.
@@ -82,6 +84,7 @@ impl Track {
                 .first()
                 .and_then(|codec| codec_named(&codec.codec)),
             is_subscribed: false,
+            is_silenced: false,
         })
     }
 

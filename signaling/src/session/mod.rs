@@ -24,6 +24,7 @@ use crate::registry::Seat;
 use crate::room::leave;
 use crate::room::outlet::{End, Item, Outlet};
 use crate::room::requests::Request;
+use crate::room::resume::Loss;
 use crate::token::{Keyring, Verified};
 use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::signal_request::Message as Asked;
@@ -31,6 +32,9 @@ use crate::wire::proto::signal_response::Message;
 use crate::wire::proto::{DisconnectReason, Pong, SignalResponse};
 use crate::wire::{Encoding, decode_request, encode_response};
 
+/// A client is thought dead after so many times the silence after which it thinks us dead: on a slow
+/// machine its messages may have been waiting for us all the time, and it is the one that suffers.
+const PATIENCE: u32 = 3;
 /// How often we ask the socket of a client that says nothing for a sign of life at least.
 const SOCKET_PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// A socket that takes nothing for so long is as good as gone.
@@ -63,6 +67,8 @@ pub struct Session {
 enum Over {
     /// The client is gone, or was told to go.
     Gone,
+    /// The client's page is gone.
+    PageGone,
     /// The client was silent for too long: it may be gone, and it may come back.
     Silent,
     /// The client does what no client does.
@@ -78,7 +84,7 @@ impl Session {
             sink,
             // One interval may pass before it is noticed that a client has fallen silent; two
             // thirds of its time are over then, and the last one is for its answer.
-            ping_interval: (self.config.rooms.ping_timeout / 3).min(SOCKET_PING_INTERVAL_MAX),
+            ping_interval: (patience(&self.config) / 3).min(SOCKET_PING_INTERVAL_MAX),
             was_heard: Arc::default(),
             outlet: self.seat.outlet.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -103,8 +109,11 @@ impl Session {
             self.seat.ask(Request::End).await;
         }
         // The room hears of it now, whatever the socket still takes.
-        let Self { seat, .. } = *self;
+        let Self { mut seat, .. } = *self;
         seat.outlet.end(End::Left);
+        if over == Over::PageGone {
+            seat.loss = Loss::PageGone;
+        }
         drop(seat);
         // What the room still has to say is written unless the socket is broken, and then the
         // writer finds out soon enough.
@@ -125,7 +134,7 @@ impl Reader<'_> {
     async fn run(&mut self, mut stream: SplitStream<WebSocket>) -> Over {
         let config = &self.session.config;
         // A live client answers our socket pings even if it has nothing to say.
-        let patience = config.rooms.ping_timeout;
+        let patience = patience(config);
         let mut refresh = interval(REFRESH_INTERVAL);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refresh.reset(); // the first tick would come at once
@@ -139,6 +148,13 @@ impl Reader<'_> {
             };
             let frame = match frame {
                 Err(_) => return Over::Silent,
+                // What browsers say when a page is left or reloaded (WHATWG HTML, "unloading"), but
+                // some proxies too when they are restarted.
+                Ok(Some(Ok(Frame::Close(Some(CloseFrame { code, .. })))))
+                    if code == close_code::AWAY =>
+                {
+                    return Over::PageGone;
+                }
                 Ok(None | Some(Err(_)) | Some(Ok(Frame::Close(_)))) => return Over::Gone,
                 Ok(Some(Ok(frame))) => frame,
             };
@@ -257,7 +273,7 @@ impl Writer {
 
     async fn close(mut self, end: End) {
         let (code, reason) = match end {
-            End::Left => (close_code::NORMAL, ""),
+            End::Left | End::Replaced => (close_code::NORMAL, ""),
             End::Limited(reason) => (close_code::POLICY, reason),
             End::Overflow => {
                 self.metrics.count(Count::SessionsLimited);
@@ -295,6 +311,11 @@ impl Allowance {
         self.at = now;
         self.left >= 0.0
     }
+}
+
+/// How long a client may be silent.
+fn patience(config: &SignalingConfig) -> Duration {
+    config.rooms.ping_timeout * PATIENCE
 }
 
 fn unix_millis() -> i64 {

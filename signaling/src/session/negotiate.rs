@@ -7,6 +7,7 @@ use crate::error::ApiError;
 use crate::room::outlet::Outlet;
 use crate::room::participant::Hello;
 use crate::room::requests::Request;
+use crate::room::resume::Return;
 use crate::sdp::{Offer, SdpError};
 use crate::token::Verified;
 use crate::wire::proto::{JoinRequest, SessionDescription};
@@ -99,6 +100,18 @@ pub fn hello(verified: Verified, request: JoinRequest, limits: &Limits) -> Resul
         offer,
         outlet: Outlet::new(limits.outgoing_queue_bytes_max),
     })
+}
+
+/// What the room needs to know about somebody who asks for his seat back.
+pub fn back(verified: &Verified, request: JoinRequest, limits: &Limits) -> Return {
+    Return {
+        participant_sid: request.participant_sid,
+        identity: verified.grants.identity.clone(),
+        api_key: verified.key.clone(),
+        token_expires_at: verified.expires_at,
+        sync_state: request.sync_state,
+        outlet: Outlet::new(limits.outgoing_queue_bytes_max),
+    }
 }
 
 #[cfg(test)]
