@@ -123,6 +123,10 @@ pub struct Limits {
     /// most).
     #[serde(with = "millis")]
     pub consent_timeout: Duration,
+    /// A peer whose consent has lapsed is sent nothing, and kept for so long: when its network is back
+    /// it restarts ICE and goes on under the same keys. No shorter than `rooms.resume_timeout`.
+    #[serde(with = "millis")]
+    pub absence_timeout: Duration,
     /// Connectivity checks with bad credentials that are answered per worker and second; what is
     /// above is dropped without a reply.
     pub stun_errors_per_second_max: u32,
@@ -182,6 +186,7 @@ impl Default for Limits {
             data_queue_bytes_max: 1 << 20,
             connect_timeout: Duration::from_secs(20),
             consent_timeout: Duration::from_secs(15),
+            absence_timeout: Duration::from_secs(60),
             stun_errors_per_second_max: 100,
             relays_max: 4_096,
             relay_frames_max: 1_024,

@@ -89,7 +89,11 @@ fn ten_thousand_sources_of_one_participant_are_bounded_and_harm_nobody() {
 #[test]
 fn a_subscriber_that_never_reads_is_bounded_and_let_go_when_it_falls_silent() {
     let play = |is_deaf: bool| {
-        let mut sim = Sim::new(2, 1);
+        let limits = Limits {
+            absence_timeout: seconds(2),
+            ..Limits::default()
+        };
+        let mut sim = Sim::with_limits(2, 1, &limits);
         let room = sim.room(0);
         let doctor = sim.join(0, room, Link::GOOD);
         let (deaf, nurse) = (sim.join(0, room, Link::GOOD), sim.join(0, room, Link::GOOD));

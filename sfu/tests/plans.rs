@@ -603,7 +603,8 @@ fn who_leaves_is_forgotten_whole() {
     let silent = people[1];
     sim.clients[silent].link.loss = 100;
     sim.clients[silent].peer.set_checking(now, false);
-    sim.run(seconds(20));
+    // Consent lapses after fifteen seconds, and for a minute it is waited for.
+    sim.run(seconds(80));
     let id = sim.clients[silent].peer.id();
     assert!(sim.happened(|event| matches!(
         event,

@@ -401,10 +401,52 @@ fn a_peer_that_falls_silent_is_sent_nothing_more() {
     link.run(limits.consent_timeout / 2);
     assert_eq!(link.closed(), None);
     link.run(limits.consent_timeout);
-    assert_eq!(link.closed(), Some(DisconnectReason::ConsentLost));
     assert!(link.now - silent_since < Duration::from_secs(30));
+    assert_eq!(link.transport.destination(), None);
+    assert_eq!(link.closed(), None, "it may come back");
+    let sent = link.destinations.len();
+    for _ in 0..100 {
+        link.transport
+            .send_data(link.now, DataChannel::Reliable, &[0; 1_000])
+            .expect("it waits");
+        link.run(Duration::from_millis(100));
+    }
+    assert_eq!(link.destinations.len(), sent);
+    link.run(limits.absence_timeout);
+    assert_eq!(link.closed(), Some(DisconnectReason::ConsentLost));
     assert!(!link.transport.is_connected());
     assert_eq!(link.transport.next_timeout(), None);
+}
+
+#[test]
+fn a_peer_that_was_away_goes_on_with_the_same_keys() {
+    let mut link = Link::connected(Sctp::Active);
+    link.peer.set_checking(link.now, false);
+    link.run(Duration::from_secs(40));
+    assert_eq!(link.transport.destination(), None);
+    for n in 0..10 {
+        let message = [n; 1_000];
+        link.transport
+            .send_data(link.now, DataChannel::Reliable, &message)
+            .expect("it waits");
+    }
+    let (local, remote) = link.peer.restart_ice(link.now, 3);
+    link.transport.restart_ice(link.now, local, remote);
+    link.peer.move_to(link.now, address(AWAY));
+    link.peer.set_checking(link.now, true);
+    link.run(Duration::from_secs(10));
+    assert_eq!(link.transport.destination(), Some(address(AWAY)));
+    assert_eq!(link.closed(), None);
+    let handshakes = link
+        .server
+        .iter()
+        .filter(|output| matches!(output, TransportOutput::Connected { .. }));
+    assert_eq!(handshakes.count(), 1);
+    let received = link
+        .client
+        .iter()
+        .filter(|event| matches!(event, PeerEvent::Data(..)));
+    assert_eq!(received.count(), 10, "what was said meanwhile arrives");
 }
 
 #[test]

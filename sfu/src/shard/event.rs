@@ -95,7 +95,7 @@ pub enum EventKind {
 pub enum DisconnectReason {
     /// No connectivity check ever succeeded.
     NeverConnected,
-    /// The peer no longer consents to receive (RFC 7675).
+    /// The peer no longer consents to receive (RFC 7675), and has not come back in time.
     ConsentLost,
     /// The peer's certificate is not the announced one, or the handshake failed.
     HandshakeFailed,

@@ -5,7 +5,8 @@
 //! peer-reflexive. It deliberately has no candidate pairs and no roles to choose.
 //!
 //! Media never goes to an address only because somebody wrote it into the source field of a
-//! datagram: before an established path moves, the new address must answer a check of ours.
+//! datagram: before an established path moves, or comes back after the peer's silence, the new address
+//! must answer a check of ours.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -28,7 +29,10 @@ pub(super) struct IceLite {
     sources: ArrayVec<Source, SOURCES_MAX>,
     selected: Option<SocketAddr>,
     move_to: Option<Move>,
+    /// There was a path; its consent has lapsed. The peer is waited for until then.
+    absent_until: Option<Instant>,
     consent_timeout: Duration,
+    absence_timeout: Duration,
     /// Makes the ids of our own checks, unknown to the peer that chooses where they go.
     secret: hmac::Key,
     moves: u64,
@@ -58,6 +62,17 @@ struct Move {
     asked_at: Instant,
 }
 
+/// Whether a peer may be sent anything (RFC 7675).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consent {
+    /// It may, or has not come yet.
+    Given,
+    /// It may not, and is waited for.
+    Lapsed,
+    /// It has been waited for long enough.
+    Lost,
+}
+
 /// What one check leads to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -85,7 +100,9 @@ impl IceLite {
             sources: ArrayVec::new(),
             selected: None,
             move_to: None,
+            absent_until: None,
             consent_timeout: limits.consent_timeout,
+            absence_timeout: limits.absence_timeout,
             secret: hmac::Key::new(hmac::HMAC_SHA256, context.sign().as_ref()),
             moves: 0,
         }
@@ -174,15 +191,12 @@ impl IceLite {
     fn consider(&mut self, now: Instant, from: SocketAddr, is_nominating: bool) -> Vec<u8> {
         match self.selected {
             // The handshake that follows proves that somebody is there.
-            None => self.selected = Some(from),
-            Some(selected) if selected == from => {
-                // The peer has thought better of it.
-                if is_nominating {
-                    self.move_to = None;
-                }
-            }
-            Some(_) if is_nominating => return self.ask(now, from),
-            Some(_) => {}
+            None if self.absent_until.is_none() => self.selected = Some(from),
+            // The peer has thought better of it.
+            Some(selected) if selected == from && is_nominating => self.move_to = None,
+            // Nothing follows where the handshake is over.
+            _ if is_nominating => return self.ask(now, from),
+            _ => {}
         }
         Vec::new()
     }
@@ -220,6 +234,7 @@ impl IceLite {
             return Err(Reject::StunIntegrity);
         }
         self.move_to = None;
+        self.absent_until = None;
         self.selected = Some(from);
         Ok(())
     }
@@ -234,12 +249,20 @@ impl IceLite {
         self.selected
     }
 
-    /// Forgets sources that have been silent for too long. False: the peer consents no longer.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+    /// Forgets sources that have been silent for too long, and the path if it is one of them.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Consent {
         self.sources
             .retain(|source| now < source.checked_at + self.consent_timeout);
-        self.selected
-            .is_none_or(|selected| self.is_validated(selected))
+        let selected = self.selected;
+        if selected.is_some_and(|selected| !self.is_validated(selected)) {
+            self.selected = None;
+            self.absent_until = Some(now + self.absence_timeout);
+        }
+        match self.absent_until {
+            None => Consent::Given,
+            Some(until) if now < until => Consent::Lapsed,
+            Some(_) => Consent::Lost,
+        }
     }
 
     /// Gives every source the time for another check: it was we who did not listen.
@@ -250,12 +273,16 @@ impl IceLite {
             let missing = (now + CONSENT_GRACE).saturating_duration_since(lapses);
             source.checked_at += missing;
         }
+        if let Some(until) = &mut self.absent_until {
+            *until = (*until).max(now + CONSENT_GRACE);
+        }
     }
 
-    /// When the first source lapses.
+    /// When the first source lapses, or the peer has been waited for long enough.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let oldest = self.sources.iter().map(|source| source.checked_at).min()?;
-        Some(oldest + self.consent_timeout)
+        let oldest = self.sources.iter().map(|source| source.checked_at).min();
+        let lapses = oldest.map(|oldest| oldest + self.consent_timeout);
+        [lapses, self.absent_until].into_iter().flatten().min()
     }
 }
 
@@ -406,12 +433,50 @@ mod tests {
         let check = check_of(&credentials(1), true);
         ice.handle(now, address(A), &check).expect("a good check");
         let later = now + limits.consent_timeout / 2;
-        assert!(ice.handle_timeout(later));
+        assert_eq!(ice.handle_timeout(later), Consent::Given);
         ice.handle(later, address(A), &check).expect("a good check");
-        assert_eq!(ice.next_timeout(), Some(later + limits.consent_timeout));
-        assert!(ice.handle_timeout(now + limits.consent_timeout));
-        assert!(!ice.handle_timeout(later + limits.consent_timeout));
+        let lapses = later + limits.consent_timeout;
+        assert_eq!(ice.next_timeout(), Some(lapses));
+        let before = now + limits.consent_timeout;
+        assert_eq!(ice.handle_timeout(before), Consent::Given);
+        assert_eq!(ice.handle_timeout(lapses), Consent::Lapsed);
         assert!(!ice.is_validated(address(A)));
+        assert_eq!(ice.selected(), None, "nothing more is sent there");
+        let lost = lapses + limits.absence_timeout;
+        assert_eq!(ice.next_timeout(), Some(lost));
+        assert_eq!(
+            ice.handle_timeout(lost - Duration::from_millis(1)),
+            Consent::Lapsed
+        );
+        assert_eq!(ice.handle_timeout(lost), Consent::Lost);
+    }
+
+    #[test]
+    fn a_path_comes_back_only_after_an_answer_too() {
+        let mut ice = agent();
+        let now = start();
+        let limits = Limits::default();
+        let check = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &check).expect("a good check");
+        let lapsed = now + limits.consent_timeout;
+        assert_eq!(ice.handle_timeout(lapsed), Consent::Lapsed);
+        // Somebody else may have recorded the check and written a victim's address into it.
+        let later = lapsed + Duration::from_secs(30);
+        let unsure = check_of(&credentials(1), false);
+        for check in [&check, &unsure] {
+            ice.handle(later, address(B), check).expect("a good check");
+            assert_eq!(ice.selected(), None);
+        }
+        // The peer itself comes with fresh credentials from somewhere else.
+        ice.restart(credentials(9), credentials(2));
+        let check = check_of(&credentials(9), true);
+        let reply = ice.handle(later, address(A), &check).expect("a good check");
+        assert_eq!(ice.selected(), None);
+        let answer = answer_to(&reply.question, &credentials(2), address(A));
+        ice.handle(later, address(A), &answer).expect("the answer");
+        assert_eq!(ice.selected(), Some(address(A)));
+        let much_later = later + limits.consent_timeout / 2;
+        assert_eq!(ice.handle_timeout(much_later), Consent::Given);
     }
 
     #[test]
@@ -423,9 +488,15 @@ mod tests {
         ice.handle(now, address(A), &check).expect("a good check");
         let woken = now + limits.consent_timeout + Duration::from_secs(40);
         ice.excuse_silence(woken);
-        assert!(ice.handle_timeout(woken));
-        assert_eq!(ice.next_timeout(), Some(woken + CONSENT_GRACE));
-        assert!(!ice.handle_timeout(woken + CONSENT_GRACE));
+        assert_eq!(ice.handle_timeout(woken), Consent::Given);
+        let lapses = woken + CONSENT_GRACE;
+        assert_eq!(ice.next_timeout(), Some(lapses));
+        assert_eq!(ice.handle_timeout(lapses), Consent::Lapsed);
+        // The time for which it is waited is excused in the same way.
+        let woken = lapses + limits.absence_timeout + Duration::from_secs(40);
+        ice.excuse_silence(woken);
+        assert_eq!(ice.handle_timeout(woken), Consent::Lapsed);
+        assert_eq!(ice.handle_timeout(woken + CONSENT_GRACE), Consent::Lost);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::dtls::{Dtls, DtlsOutput, Identity, Keys};
-use self::ice::IceLite;
+use self::ice::{Consent, IceLite};
 use self::params::{IceCredentials, SctpParams, TransportParams};
 use self::sctp::{Sctp, SctpOutput};
 use self::srtp::{Inbound, KeyingMaterial, Outbound, Profile};
@@ -110,7 +110,8 @@ impl Transport {
         }
     }
 
-    /// Replaces the ICE credentials of both sides. The old ones work until the new are used.
+    /// Replaces the ICE credentials of both sides. The old ones work until the new are used. A peer
+    /// whose consent had lapsed comes back by it.
     pub fn restart_ice(&mut self, _now: Instant, local: IceCredentials, remote: IceCredentials) {
         self.ice.restart(local, remote);
     }
@@ -266,8 +267,11 @@ impl Transport {
         if self.is_closed {
             return;
         }
-        if !self.ice.handle_timeout(now) {
-            return self.end(DisconnectReason::ConsentLost);
+        match self.ice.handle_timeout(now) {
+            // Who has no keys yet can go on with nothing.
+            Consent::Lapsed if self.is_connected() => {}
+            Consent::Given => {}
+            Consent::Lapsed | Consent::Lost => return self.end(DisconnectReason::ConsentLost),
         }
         self.dtls.handle_timeout(now);
         if let Some(sctp) = &mut self.sctp {
