@@ -257,7 +257,7 @@ export class Recording {
     const place = this.places[index];
     if (!place) return null;
     const least = Math.max(0, at - KEYFRAME_DISTANCE_US * 1.5);
-    let from = at;
+    const starts = [await this.position(at - SLACK_US)];
     const missing = new Set(videos);
     for (let i = index; i >= 0 && missing.size > 0; i--) {
       const one = this.places[i];
@@ -265,22 +265,32 @@ export class Recording {
       const segment = await this.segment(one.segment);
       const keyframes = segment ? await segment.keyframes() : [];
       for (const track of [...missing]) {
-        const times = keyframes
+        const last = keyframes
           .filter((keyframe) => keyframe.track === track && one.t0 + keyframe.at <= at)
-          .map((keyframe) => one.t0 + keyframe.at);
-        if (times.length > 0) {
-          from = Math.min(from, Math.max(...times));
-          missing.delete(track);
-        }
+          .at(-1);
+        if (!segment || !last) continue;
+        missing.delete(track);
+        const isTooFar = one.t0 + last.at < least;
+        starts.push(
+          isTooFar
+            ? await this.position(least - SLACK_US)
+            : // Where it stands, not when it came: the times of segments overlap.
+              { segment: one.segment, chunk: segment.aligned(last.chunk) },
+        );
       }
     }
-    if (missing.size > 0) from = Math.min(from, at - KEYFRAME_DISTANCE_US);
-    return this.position(Math.max(from, least) - SLACK_US);
+    if (missing.size > 0) {
+      starts.push(await this.position(Math.max(at - KEYFRAME_DISTANCE_US, least) - SLACK_US));
+    }
+    return starts.reduce((first, one) => (one && (!first || isBefore(one, first)) ? one : first));
   }
 
   /** The aligned chunk to read from for what arrived at a time. */
   async position(at: number): Promise<Position | null> {
-    const place = this.places[this.indexAt(at)];
+    const index = this.indexAt(at);
+    // Shortly after the next one has begun, what arrived may still stand in the segment before.
+    const isInBoth = index > 0 && at < (this.places[index]?.t0 ?? 0) + T0_SLACK_US;
+    const place = this.places[isInBoth ? index - 1 : index];
     if (!place) return null;
     const segment = await this.segment(place.segment);
     const chunk = segment ? segment.aligned(segment.chunkAt(at - place.t0)) : 0;
@@ -331,6 +341,13 @@ export class Recording {
     this.chains.set(number, reading);
     return reading;
   }
+}
+
+/** A segment's `t0` lies up to this long before the moment at which it was opened. */
+const T0_SLACK_US = 1_000_000;
+
+function isBefore(one: Position, other: Position): boolean {
+  return one.segment < other.segment || (one.segment === other.segment && one.chunk < other.chunk);
 }
 
 /** A packet may be journalled a little after the keyframe's own time was noted. */

@@ -42,7 +42,8 @@ export async function* play(recording: Recording, from: Position): AsyncGenerato
     let pending = ofSegment;
     for await (const batch of segment.read(number === from.segment ? from.chunk : 0)) {
       const following = chunks[batch.until];
-      const until = following ? t0 + following.at : end;
+      // The next segment may say that it began before the last packets of this one.
+      const until = following ? t0 + following.at : Math.max(end, t0 + (chunks.at(-1)?.at ?? 0));
       yield {
         records: batch.records.map((record) => ({ ...record, arrival: t0 + record.at })),
         faults: [...pending, ...batch.faults].map(placed),

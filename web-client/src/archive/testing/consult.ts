@@ -25,6 +25,8 @@ export interface Wishes {
   readonly officers: readonly string[];
   readonly threshold?: number;
   readonly state?: 'closed' | 'open';
+  /** Microseconds until the next segment is opened. */
+  readonly segmentLength?: number;
   /** The payload type of redundant sound. */
   readonly red?: number;
 }
@@ -91,6 +93,7 @@ export function consult(wishes: Wishes): Plan {
     officers: wishes.officers,
     ...(wishes.threshold ? { threshold: wishes.threshold } : {}),
     ...(wishes.state ? { state: wishes.state } : {}),
+    ...(wishes.segmentLength ? { segmentLength: wishes.segmentLength } : {}),
   };
 }
 

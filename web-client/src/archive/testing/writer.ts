@@ -187,9 +187,12 @@ export async function write(plan: Plan): Promise<Written> {
   let prev = sha256(header);
   const count = Math.max(1, Math.ceil(plan.duration / length));
   for (let n = 0; n < count; n++) {
-    const t0 = n * length;
-    const inside = entries.filter((entry) => entry.at >= t0 && entry.at < t0 + length);
-    const isOpen = plan.state === 'open' && n === count - 1;
+    const opened = n * length;
+    // As the server writes it: what is on its way when a segment is opened still has its time.
+    const t0 = Math.max(0, opened - EARLY_US);
+    const inside = entries.filter((entry) => entry.at >= opened && entry.at < opened + length);
+    const isLast = n === count - 1;
+    const isOpen = plan.state === 'open' && isLast;
     const alive = plan.tracks.filter(
       (track) => Number(track.from_us) <= t0 && Number(track.until_us) > t0,
     );
@@ -217,7 +220,7 @@ export async function write(plan: Plan): Promise<Written> {
       bytes: age.length,
       chunks,
       t0_us: t0,
-      duration_us: Math.min(length, plan.duration - t0),
+      duration_us: Math.min(opened + length - (isLast ? 0 : EARLY_US), plan.duration) - t0,
       chain: hex(last),
       sealed: 'closed',
     });
@@ -266,6 +269,9 @@ function proof(recording: string, manifest: Uint8Array, node: ReturnType<typeof 
     `c2sp.org/tlog-proof@v1\nextra ${base64(entry)}\nindex 0\n\n${note}\n\u2014 ${origin} ${signature}\n`,
   );
 }
+
+/** A segment's `t0` lies so long before the moment at which it is opened. */
+const EARLY_US = 700_000;
 
 /** Records in chunks; `starts` has for each chunk the time of its first record and whether a flush stands before it. */
 function lay(head: unknown, entries: readonly Entry[], t0: number, isOpen: boolean) {
