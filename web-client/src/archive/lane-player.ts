@@ -17,6 +17,8 @@ const NUDGE_MAX = 0.1;
 const DEAD_S = 0.012;
 /** What is here and not shown for so long is late: nobody waits for it, and it is said. */
 const LATE_MS = 3_000;
+/** Another picture than the one that was sought does not go away by itself after so long. */
+const CORRECT_AFTER_MS = 200;
 /** One that was late and is further behind than this goes to the clock at once. */
 const BEHIND_MAX_S = 0.5;
 /** Containers round the times of pictures to milliseconds. */
@@ -37,6 +39,10 @@ export class LanePlayer {
   private type = '';
   private jobs: Job[] = [];
   private isPresented = true;
+  /** Any picture came up since the last seek. */
+  private hasPresented = false;
+  /** The element stands at the beginning of the picture, not at the time that was sought. */
+  private isAtPicture = false;
   /** It was left behind by the clock while its picture was late. */
   private isBehind = false;
   /** When the pictures begin that were delivered, by track, in seconds. */
@@ -134,13 +140,16 @@ export class LanePlayer {
     if (!(this.element instanceof HTMLVideoElement)) return;
     if (!('requestVideoFrameCallback' in this.element)) return;
     this.isPresented = false;
+    this.hasPresented = false;
+    this.isAtPicture = false;
     const { element, soughtAt: sought } = this;
     const look = (_: number, { mediaTime }: VideoFrameCallbackMetadata) => {
       if (sought !== this.soughtAt) return;
-      const hasGoneOn = element.currentTime > seconds + ROUNDING_S;
-      if (!element.seeking && (hasGoneOn || this.isPictureOf(mediaTime, seconds))) {
-        this.isPresented = true;
-      } else element.requestVideoFrameCallback(look);
+      // The picture may come up before the seek is said to be over, and then no other comes.
+      const hasGoneOn = !element.seeking && element.currentTime > seconds + ROUNDING_S;
+      this.hasPresented = true;
+      this.isPresented = hasGoneOn || this.isPictureOf(mediaTime, seconds);
+      if (!this.isPresented) element.requestVideoFrameCallback(look);
     };
     element.requestVideoFrameCallback(look);
   }
@@ -148,12 +157,27 @@ export class LanePlayer {
   /** Whether the picture that begins at one time is the one to be seen at another. */
   private isPictureOf(begins: number, seconds: number): boolean {
     const edges = [seconds - ROUNDING_S, seconds + ROUNDING_S];
-    return [...this.pictures.values()].some((times) =>
-      edges.some((edge) => {
-        const last = times[lastUntil(times, edge)];
-        return last !== undefined && Math.abs(last - begins) <= ROUNDING_S;
-      }),
+    return edges.some((edge) =>
+      this.beginnings(edge).some((last) => Math.abs(last - begins) <= ROUNDING_S),
     );
+  }
+
+  /** When the picture of a time begins, for each track that has one. */
+  private beginnings(seconds: number): number[] {
+    const lasts = [...this.pictures.values()].map((times) => times[lastUntil(times, seconds)]);
+    return lasts.filter((last) => last !== undefined);
+  }
+
+  /**
+   * Chromium that stands shows the one before where pictures are far apart, as those of a screen: it
+   * takes them for over after their usual length. Where the picture begins it shows the right one.
+   */
+  private goToPicture(seconds: number): void {
+    const begins = Math.max(...this.beginnings(seconds));
+    const isSoon = performance.now() - this.soughtAt < CORRECT_AFTER_MS;
+    if (this.isAtPicture || isSoon || !Number.isFinite(begins)) return;
+    this.isAtPicture = true;
+    this.element.currentTime = Math.min(seconds, begins + ROUNDING_S);
   }
 
   has(seconds: number): boolean {
@@ -169,6 +193,8 @@ export class LanePlayer {
     if (isShown) return 'media';
     if (isNothing) return 'nothing';
     if (!isDelivered) return 'coming';
+    const isOther = !this.isPresented && this.hasPresented && this.isDecoded();
+    if (hasMedia && isOther) this.goToPicture(seconds);
     this.comingSince ??= performance.now();
     this.isBehind ||= performance.now() - this.comingSince > LATE_MS;
     return this.isBehind ? 'late' : 'coming';
@@ -188,7 +214,8 @@ export class LanePlayer {
   private isOnScreen(): boolean {
     if (!this.isDecoded()) return false;
     const isHidden = () => !this.element.checkVisibility({ visibilityProperty: true });
-    this.isPresented ||= document.hidden || isHidden();
+    // What a browser that is done keeps on the screen is what it takes for the picture of that time.
+    this.isPresented ||= (this.isBehind && this.hasPresented) || document.hidden || isHidden();
     return this.isPresented;
   }
 
@@ -212,6 +239,10 @@ export class LanePlayer {
 
   /** Keeps to the clock by speed alone; how far it lags, in seconds. */
   follow(seconds: number, speed: number, isRunning: boolean): number {
+    if (this.isAtPicture) {
+      this.isAtPicture = false;
+      this.element.currentTime = seconds;
+    }
     const lag = seconds - this.element.currentTime;
     if (!this.isReady()) return 0;
     if (!isRunning && lag < 0) {

@@ -137,8 +137,29 @@ describe('a seek', () => {
     video.find();
     video.present(30.1);
     expect(await isSettled()).toBe(false);
+    // The browser would keep it: where the right one begins there is no doubt.
+    await vi.advanceTimersByTimeAsync(200);
+    expect(video.currentTime).toBeCloseTo(30.202);
     video.present(30.2);
+    video.find();
     expect(await isSettled()).toBe(true);
+    // From there on it plays from the time that was sought.
+    one.play();
+    await vi.advanceTimersByTimeAsync(40);
+    expect(video.currentTime).toBeGreaterThanOrEqual(30.25);
+    one.close();
+  });
+
+  it('is over when the picture came up before the browser said so', async () => {
+    const { one, video, deliver, buffer, isSettled, missing } = sought(30.25);
+    deliver(pictures(28, 40), 40);
+    buffer();
+    await isSettled();
+    video.present(30.2);
+    expect(await isSettled()).toBe(false);
+    video.find();
+    expect(await isSettled()).toBe(true);
+    expect(missing()).toBeUndefined();
     one.close();
   });
 
