@@ -118,7 +118,9 @@ export function numbersIn(file, stream = 0) {
     `[b]crop=iw:ih*15/32:0:0,scale=${NUMBER_BITS}:1:flags=area[wall]`,
     '[bars][wall]vstack,format=rgb24',
   ];
-  const raw = ['-i', file, '-filter_complex', filter.join(';'), '-vsync', 'passthrough', '-f', 'rawvideo', '-'];
+  // Times as fine as they were: ffmpeg would complain of two pictures in one fifteenth of a second.
+  const fine = ['-vsync', 'passthrough', '-enc_time_base', '1:1000'];
+  const raw = ['-i', file, '-filter_complex', filter.join(';'), ...fine, '-f', 'rawvideo', '-'];
   const points = run('ffmpeg', raw);
   const row = NUMBER_BITS * 3;
   const mean = (bytes, channel) =>
