@@ -11,6 +11,7 @@ mod opened;
 mod page;
 mod recording;
 mod refusals;
+mod resume;
 mod retention;
 mod rooms;
 mod secrecy;
