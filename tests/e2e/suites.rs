@@ -48,11 +48,8 @@ fn the_21_signalling_tests_of_livekit_client_that_need_no_v0_pass_in_chromium() 
 }
 
 fn pass_signalling() {
-    // What the suite's own test server tells its clients.
-    let server = Server::with_config(
-        Build::TestModes,
-        "[rooms]\nping_interval = 1\nping_timeout = 3\n",
-    );
+    // The pings of the suite's own test server are our default.
+    let server = Server::dev(Build::TestModes);
     let url = server.websocket_url();
     let outcome = suite::run(
         "signal-suite.config.mjs",
@@ -83,8 +80,8 @@ fn pass_signalling() {
     assert_exactly(&outcome, &expected);
 }
 
-/// What rtc-node's suite asks; "resume" and "full reconnect" may pass or fail.
-const ON_RTC_NODE: [&str; 27] = [
+/// What rtc-node's suite asks: everything.
+const ON_RTC_NODE: [&str; RTC_NODE_SUITE_TESTS] = [
     "livekit-rtc e2e connects to a room",
     "livekit-rtc e2e connects multiple participants to the same room",
     "livekit-rtc e2e sends and receives a data message between participants sharing a key",
@@ -97,6 +94,8 @@ const ON_RTC_NODE: [&str; 27] = [
     "livekit-rtc e2e cleans up track publications when a remote participant disconnects",
     "livekit-rtc e2e cleans up resources when multiple participants disconnect simultaneously",
     "livekit-rtc e2e concurrent getSid() calls share a single listener and resolve consistently",
+    "livekit-rtc e2e resume keeps audio flowing on the subscriber side",
+    "livekit-rtc e2e full reconnect keeps audio flowing and ends with one publication on the subscriber",
     "livekit-rtc data streams e2e sends and receives a small text stream",
     "livekit-rtc data streams e2e sends and receives a small byte stream",
     "livekit-rtc data streams e2e round-trips a large compressible text (chunked + compressed wire path)",
@@ -114,19 +113,13 @@ const ON_RTC_NODE: [&str; 27] = [
     "livekit-rtc data streams e2e releases the FFI subscription when a progress callback throws",
 ];
 
-/// These wait for resuming, which has an issue of its own.
-const LATER_ON_RTC_NODE: [&str; 2] = [
-    "livekit-rtc e2e resume keeps audio flowing on the subscriber side",
-    "livekit-rtc e2e full reconnect keeps audio flowing and ends with one publication on the subscriber",
-];
-
 #[test]
-fn the_27_tests_of_rtc_node_that_need_no_resume_pass() {
+fn the_29_tests_of_rtc_node_pass() {
     in_real_time(|| pass_rtc_node(&Server::dev(Build::Release)));
 }
 
 #[test]
-fn the_27_tests_of_rtc_node_pass_with_each_on_another_worker() {
+fn the_29_tests_of_rtc_node_pass_with_each_on_another_worker() {
     in_real_time(|| {
         let server = Server::spread(Build::Release);
         pass_rtc_node(&server);
@@ -146,24 +139,13 @@ fn pass_rtc_node(server: &Server) {
         Duration::from_secs(300),
     );
     let expected: BTreeSet<String> = ON_RTC_NODE.iter().map(ToString::to_string).collect();
-    let later: BTreeSet<String> = LATER_ON_RTC_NODE.iter().map(ToString::to_string).collect();
     assert_eq!(
         outcome.total(),
         RTC_NODE_SUITE_TESTS,
         "the suite is another one:\n{}",
         outcome.said
     );
-    let passed_now: BTreeSet<String> = outcome.passed.difference(&later).cloned().collect();
-    assert_eq!(
-        passed_now, expected,
-        "{:#?}\n{}",
-        outcome.failed, outcome.said
-    );
-    assert!(
-        outcome.skipped.is_empty(),
-        "nothing is skipped: {:#?}",
-        outcome.skipped
-    );
+    assert_exactly(&outcome, &expected);
 }
 
 /// Passing more than expected is an error too: then the list above is out of date.
