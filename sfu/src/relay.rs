@@ -33,8 +33,9 @@ pub const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 pub const REFRESH_FIRST: Duration = Duration::from_millis(20);
 
 /// Frames that a worker takes from one lane before it sends what they became: two large pictures.
-/// With 256 of them for 200 receivers each, what waits to be sealed no longer fits a cache: a second
-/// worker brought 1.77 instead of 1.86 (medians of four runs, `benches/relay.rs`).
+/// One that has fallen behind then sends what came first soon, and what waits to be sealed for
+/// hundreds of receivers still fits a cache: where both workers had to share a processor, a second
+/// one brought 1.86 instead of 1.77 with 256 frames (medians of four runs, `benches/relay.rs`).
 pub const FRAMES_PER_TURN_MAX: usize = 16;
 
 /// What one shard tells another about a publication.
