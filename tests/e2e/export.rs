@@ -34,7 +34,10 @@ impl House {
         house.keygen("stranger.age");
         // A second officer made his key with the other implementation.
         let mut keygen = Command::new("age-keygen");
-        let made = keygen.args(["-o", "second.txt"]).current_dir(&house.folder).output();
+        let made = keygen
+            .args(["-o", "second.txt"])
+            .current_dir(&house.folder)
+            .output();
         assert!(made.expect("age-keygen starts").status.success());
         let second = run("age-keygen", &["-y", "second.txt"], &house.folder);
         let second = String::from_utf8_lossy(&second).trim().to_owned();
@@ -182,7 +185,9 @@ fn bech32(kind: &str, bytes: &[u8]) -> String {
         (0..5).fold(sum, |sum, at| sum ^ (top >> at & 1) * STEPS[at])
     }) ^ 1;
     fives.extend((0..6).map(|at| (sum >> (5 * (5 - at)) & 31) as u8));
-    let text = fives.iter().map(|&five| char::from(LETTERS[usize::from(five)]));
+    let text = fives
+        .iter()
+        .map(|&five| char::from(LETTERS[usize::from(five)]));
     format!("{kind}1{}", text.collect::<String>())
 }
 

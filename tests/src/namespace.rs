@@ -1,4 +1,4 @@
-//! Tests in a network of their own: loopback, one further address and a default route, and nobody
+//! Tests with a network and mounts of their own: loopback, one further address and a default route, and nobody
 //! else.
 //!
 //! A process with threads cannot change its user namespace, so the test runs its own binary once
