@@ -19,6 +19,10 @@ const DEAD_S = 0.012;
 const LATE_MS = 3_000;
 /** Another picture than the one that was sought does not go away by itself after so long. */
 const CORRECT_AFTER_MS = 200;
+/** So slowly that it stays within the picture. */
+const CRAWL = 0.1;
+/** None has come up so long after the seek was over: the browser is asked again. */
+const REPEAT_AFTER_MS = 700;
 /** One that was late and is further behind than this goes to the clock at once. */
 const BEHIND_MAX_S = 0.5;
 /** Containers round the times of pictures to milliseconds. */
@@ -43,6 +47,8 @@ export class LanePlayer {
   private hasPresented = false;
   /** The element stands at the beginning of the picture, not at the time that was sought. */
   private isAtPicture = false;
+  /** When it was put there, or when the time was sought. */
+  private correctedAt = 0;
   /** It was left behind by the clock while its picture was late. */
   private isBehind = false;
   /** When the pictures begin that were delivered, by track, in seconds. */
@@ -142,6 +148,7 @@ export class LanePlayer {
     this.isPresented = false;
     this.hasPresented = false;
     this.isAtPicture = false;
+    this.correctedAt = this.soughtAt;
     const { element, soughtAt: sought } = this;
     const look = (_: number, { mediaTime }: VideoFrameCallbackMetadata) => {
       if (sought !== this.soughtAt) return;
@@ -150,6 +157,7 @@ export class LanePlayer {
       this.hasPresented = true;
       this.isPresented = hasGoneOn || this.isPictureOf(mediaTime, seconds);
       if (!this.isPresented) element.requestVideoFrameCallback(look);
+      else if (this.isAtPicture) element.pause();
     };
     element.requestVideoFrameCallback(look);
   }
@@ -169,15 +177,21 @@ export class LanePlayer {
   }
 
   /**
-   * Chromium that stands shows the one before where pictures are far apart, as those of a screen: it
-   * takes them for over after their usual length. Where the picture begins it shows the right one.
+   * Chromium that stands after it has played paints the picture before where pictures are far apart,
+   * as those of a screen, and keeps to it at every further seek. Once it plays, however slowly, from
+   * where the right one begins, the right one comes up.
    */
   private goToPicture(seconds: number): void {
     const begins = Math.max(...this.beginnings(seconds));
-    const isSoon = performance.now() - this.soughtAt < CORRECT_AFTER_MS;
-    if (this.isAtPicture || isSoon || !Number.isFinite(begins)) return;
+    const waited = performance.now() - this.correctedAt;
+    const isSoon = waited < (this.hasPresented ? CORRECT_AFTER_MS : REPEAT_AFTER_MS);
+    if (isSoon || !Number.isFinite(begins)) return;
+    this.correctedAt = performance.now();
+    this.hasPresented = false;
     this.isAtPicture = true;
     this.element.currentTime = Math.min(seconds, begins + ROUNDING_S);
+    this.element.playbackRate = CRAWL;
+    this.element.play().catch(() => {});
   }
 
   has(seconds: number): boolean {
@@ -193,8 +207,7 @@ export class LanePlayer {
     if (isShown) return 'media';
     if (isNothing) return 'nothing';
     if (!isDelivered) return 'coming';
-    const isOther = !this.isPresented && this.hasPresented && this.isDecoded();
-    if (hasMedia && isOther) this.goToPicture(seconds);
+    if (hasMedia && !this.isPresented && this.isDecoded()) this.goToPicture(seconds);
     this.comingSince ??= performance.now();
     this.isBehind ||= performance.now() - this.comingSince > LATE_MS;
     return this.isBehind ? 'late' : 'coming';
@@ -214,8 +227,7 @@ export class LanePlayer {
   private isOnScreen(): boolean {
     if (!this.isDecoded()) return false;
     const isHidden = () => !this.element.checkVisibility({ visibilityProperty: true });
-    // What a browser that is done keeps on the screen is what it takes for the picture of that time.
-    this.isPresented ||= (this.isBehind && this.hasPresented) || document.hidden || isHidden();
+    this.isPresented ||= document.hidden || isHidden();
     return this.isPresented;
   }
 

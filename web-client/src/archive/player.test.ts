@@ -120,7 +120,7 @@ describe('a seek', () => {
     buffer();
     expect(await isSettled()).toBe(false);
     video.find();
-    await vi.advanceTimersByTimeAsync(1_000);
+    await vi.advanceTimersByTimeAsync(300);
     expect(await isSettled()).toBe(false);
     video.present(30);
     expect(await isSettled()).toBe(true);
