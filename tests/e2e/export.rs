@@ -182,7 +182,7 @@ fn bech32(kind: &str, bytes: &[u8]) -> String {
     let sum = all.chain([0; 6]).fold(1_u32, |sum, five| {
         let top = sum >> 25;
         let sum = (sum & 0x01ff_ffff) << 5 ^ u32::from(five);
-        (0..5).fold(sum, |sum, at| sum ^ (top >> at & 1) * STEPS[at])
+        (0..5).fold(sum, |sum, at| sum ^ ((top >> at & 1) * STEPS[at]))
     }) ^ 1;
     fives.extend((0..6).map(|at| (sum >> (5 * (5 - at)) & 31) as u8));
     let text = fives
