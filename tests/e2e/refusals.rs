@@ -425,7 +425,8 @@ fn a_session_that_floods_is_ended_with_a_reason() {
 
 #[test]
 fn a_session_that_never_reads_is_ended_and_delays_nobody() {
-    let server = patient_server("");
+    // Its seat would be kept for a while: it may come back and read.
+    let server = patient_server("resume_timeout = 2\n");
     let mut bystander = Bystander::join(&server);
     let room = "busy-room";
     let grants = json!({ "canUpdateOwnMetadata": true });
