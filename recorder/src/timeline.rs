@@ -461,7 +461,8 @@ pub fn play(
 #[derive(Debug)]
 struct Layer {
     ssrc: u32,
-    arrival_us: u64,
+    /// When its last picture arrived; of those that came at once, which was the first.
+    came: (u64, u64),
 }
 
 struct Player<'a, F> {
@@ -557,9 +558,10 @@ impl<F: FnMut(Placed) -> io::Result<()>> Player<'_, F> {
             if entry.key().0 > until_us && self.held_bytes <= HELD_BYTES_MAX {
                 return Ok(());
             }
+            let serial = entry.key().1;
             let (ssrc, placed) = entry.remove();
             self.held_bytes -= placed.frame.bytes.len();
-            if self.is_shown(ssrc, &placed) {
+            if self.is_shown(ssrc, &placed, serial) {
                 self.given.entry(placed.track).or_default().frames += 1;
                 (self.sink)(placed)?;
             }
@@ -569,18 +571,19 @@ impl<F: FnMut(Placed) -> io::Result<()>> Player<'_, F> {
 
     /// A picture of another layer than the one before is of use from its next keyframe on, and the old
     /// layer never again: what of it comes late would spoil the new one.
-    fn is_shown(&mut self, ssrc: u32, placed: &Placed) -> bool {
+    fn is_shown(&mut self, ssrc: u32, placed: &Placed, serial: u64) -> bool {
         let is_video = self.survey.tracks[&placed.track].body.kind == MediaKind::Video;
-        let arrival_us = placed.frame.arrival_us;
+        // Both layers may give a keyframe at once, and the old one's may be a little later by its clock.
+        let came = (placed.frame.arrival_us, serial);
         let layer = self
             .layers
             .entry(placed.track)
-            .or_insert(Layer { ssrc, arrival_us });
-        let is_next = placed.frame.is_keyframe && arrival_us >= layer.arrival_us;
+            .or_insert(Layer { ssrc, came });
+        let is_next = placed.frame.is_keyframe && came >= layer.came;
         if is_video && layer.ssrc != ssrc && !is_next {
             return false;
         }
-        *layer = Layer { ssrc, arrival_us };
+        *layer = Layer { ssrc, came };
         true
     }
 
