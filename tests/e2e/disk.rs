@@ -19,10 +19,10 @@ use crate::recording::verify;
 /// Of the disk. Two segments of [`SEGMENT`], the small files, and enough above the least share that
 /// must be free.
 const DISK: u64 = 96 << 20;
-const SEGMENT: u64 = 8 << 20;
+const SEGMENT: u64 = 4 << 20;
 
-/// Until the people are told: the longest part is what is left of the prepared segments.
-const TOLD_MAX: Duration = Duration::from_secs(90);
+/// Until the people are told: the longest part is to fill what was prepared.
+const TOLD_MAX: Duration = Duration::from_secs(180);
 /// Within which three seconds of the call must be good.
 const JUDGED_MAX: Duration = Duration::from_secs(60);
 
