@@ -23,8 +23,12 @@ const CORRECT_AFTER_MS = 200;
 const CRAWL = 0.1;
 /** None has come up so long after the seek was over: the browser is asked again. */
 const REPEAT_AFTER_MS = 700;
+/** The browser holds a seek up for more pictures than there are after so long. */
+const SPARSE_AFTER_MS = 500;
 /** One that was late and is further behind than this goes to the clock at once. */
 const BEHIND_MAX_S = 0.5;
+/** A lane that believes in the end of its media lags so much when it has come there. */
+const STUCK_LAG_S = 0.1;
 /** Containers round the times of pictures to milliseconds. */
 const ROUNDING_S = 0.002;
 /** Media buffered this close to a position counts as there. */
@@ -56,6 +60,8 @@ export class LanePlayer {
   private soughtAt = 0;
   private comingSince: number | null = null;
   private current: Job['do'] | null = null;
+  /** The browser was told that no more will come, and plays what comes after all only when it seeks. */
+  private hasEnded = false;
   /** What is buffered is of another place and about to go. */
   private isClearing = false;
   private target: number | null = null;
@@ -131,14 +137,21 @@ export class LanePlayer {
       this.isBehind = false;
       this.comingSince = null;
     }
-    const mustCatchUp = isLeft && Math.abs(this.element.currentTime - seconds) > BEHIND_MAX_S;
+    const lag = Math.abs(this.element.currentTime - seconds);
+    const mustCatchUp = (isLeft && lag > BEHIND_MAX_S) || (lag > STUCK_LAG_S && this.isStuck());
     if (this.target === null && !isElsewhere && !mustCatchUp) return;
     this.target = null;
+    this.hasEnded = false;
     if (isElsewhere || Math.abs(this.element.currentTime - seconds) > 0.001) {
       this.element.currentTime = seconds;
       this.soughtAt = performance.now();
       this.awaitPicture(seconds);
     }
+  }
+
+  /** It has played what there was when it was told that no more will come, and there is more now. */
+  private isStuck(): boolean {
+    return this.hasEnded && this.source.readyState === 'open' && this.isOnScreen();
   }
 
   /** A seek is over before its picture is on the screen, and an older one may come up meanwhile. */
@@ -207,10 +220,28 @@ export class LanePlayer {
     if (isShown) return 'media';
     if (isNothing) return 'nothing';
     if (!isDelivered) return 'coming';
-    if (hasMedia && !this.isPresented && this.isDecoded()) this.goToPicture(seconds);
+    if (hasMedia) this.help(seconds);
     this.comingSince ??= performance.now();
     this.isBehind ||= performance.now() - this.comingSince > LATE_MS;
     return this.isBehind ? 'late' : 'coming';
+  }
+
+  /** The picture of a time is in the buffer and not on the screen. */
+  private help(seconds: number): void {
+    if (this.element.seeking) this.endEarly();
+    else if (!this.isPresented && this.isDecoded()) this.goToPicture(seconds);
+  }
+
+  /**
+   * Chromium finishes a seek when it has decoded several pictures; of a screen that stands still
+   * there may be three in twenty seconds. Told that no more will come, it shows what it has; the
+   * next piece opens the source again.
+   */
+  private endEarly(): void {
+    const waited = performance.now() - this.soughtAt;
+    if (waited < SPARSE_AFTER_MS || !this.isIdle() || this.source.readyState !== 'open') return;
+    this.hasEnded = true;
+    this.source.endOfStream();
   }
 
   /** It can play. A picture that is late is not waited for: it comes up while the rest goes on. */
@@ -233,7 +264,7 @@ export class LanePlayer {
 
   /** The browser has taken everything that was delivered. */
   private isIdle(): boolean {
-    if (this.source.readyState !== 'open') return false;
+    if (this.source.readyState === 'closed') return false;
     return this.jobs.length === 0 && !this.buffer?.updating;
   }
 
@@ -314,7 +345,7 @@ export class LanePlayer {
   }
 
   private work(): void {
-    if (this.source.readyState !== 'open' || this.buffer?.updating || this.isFull) return;
+    if (this.source.readyState === 'closed' || this.buffer?.updating || this.isFull) return;
     const job = this.jobs.shift();
     if (!job) return;
     try {

@@ -91,6 +91,7 @@ describe('a seek', () => {
       },
       /** The browser takes them into its buffer, in its own time. */
       buffer: () => stage.sources[0]?.buffers[0]?.take(),
+      source: () => stage.sources[0],
       isSettled: async () => {
         await vi.advanceTimersByTimeAsync(200);
         return one.current().isSettled;
@@ -186,6 +187,28 @@ describe('a seek', () => {
     video.present(30);
     await vi.advanceTimersByTimeAsync(200);
     expect(missing()).toBeUndefined();
+    one.close();
+  });
+
+  it('is not held up where there are few pictures', async () => {
+    const { one, video, deliver, buffer, isSettled, missing, source } = sought(30);
+    deliver(pictures(28, 40), 40);
+    buffer();
+    expect(await isSettled()).toBe(false);
+    expect(source()?.readyState).toBe('open');
+    await vi.advanceTimersByTimeAsync(600);
+    expect(source()?.readyState).toBe('ended');
+    video.find();
+    video.present(30);
+    expect(await isSettled()).toBe(true);
+    expect(missing()).toBeUndefined();
+    // More comes, and is played although the browser believed that there was none.
+    deliver(pictures(40, 50), 50);
+    buffer();
+    expect(source()?.readyState).toBe('open');
+    one.play();
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(video.currentTime).toBeGreaterThan(30.1);
     one.close();
   });
 

@@ -97,8 +97,14 @@ export class FakeSource extends EventTarget {
   duration = 0;
   readonly buffers: FakeBuffer[] = [];
 
+  endOfStream(): void {
+    this.readyState = 'ended';
+  }
+
   addSourceBuffer(): FakeBuffer {
-    const buffer = new FakeBuffer();
+    const buffer = new FakeBuffer(() => {
+      this.readyState = 'open';
+    });
     this.buffers.push(buffer);
     return buffer;
   }
@@ -106,6 +112,11 @@ export class FakeSource extends EventTarget {
 
 class FakeBuffer extends EventTarget {
   updating = false;
+
+  constructor(private readonly open: () => void) {
+    super();
+  }
+
   private ranges: Array<readonly [number, number]> = [];
   private next: readonly [number, number] | null = null;
 
@@ -121,6 +132,7 @@ class FakeBuffer extends EventTarget {
     const [from = 0, until = 0] = bytes;
     this.next = [from, until];
     this.updating = true;
+    this.open();
   }
 
   /** The browser has taken what was appended. */
@@ -134,6 +146,7 @@ class FakeBuffer extends EventTarget {
   remove(): void {
     this.ranges = [];
     this.updating = true;
+    this.open();
     queueMicrotask(() => this.take());
   }
 
