@@ -12,6 +12,7 @@ mod opened;
 mod page;
 mod recording;
 mod refusals;
+mod replay;
 mod resume;
 mod retention;
 mod rooms;
