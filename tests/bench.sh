@@ -37,6 +37,10 @@ rm -f target/bench/ends.json
 loadtest/peers/bench.sh target/release/consilium "$loadtest" \
   --json target/bench/ends.json --page docs/benchmarks.md
 loadtest/peers/sink.sh "$loadtest" --page docs/benchmarks.md
+# A consult of a minute, replayed in a browser.
+CONSILIUM_REPLAY_SECONDS=60 CONSILIUM_REPLAY_ROWS=$PWD/target/bench/replay.md tests/run-e2e.sh replay
+"$loadtest" page replay --page docs/benchmarks.md --title "A recording in the console" \
+  --command "CONSILIUM_REPLAY_ROWS=rows.md tests/run-e2e.sh replay" < target/bench/replay.md
 # `cargo bench -p sfu` has left the lines of the shard alone there; both are one list.
 node -e '
 const fs = require("node:fs")

@@ -12,6 +12,8 @@ const PATIENT = { timeout: 120_000 };
 export class Officer {
   // Ranges of segments that the browser got: { name, bytes: [from, until] }.
   served = [];
+  // Where ranges of segments begin that the browser asked for: it lets some go when it seeks.
+  asked = [];
   // What was played: [from, until] in microseconds.
   played = [];
 
@@ -21,8 +23,13 @@ export class Officer {
     officer.visitor = await Visitor.link('officer', `${link}&debug=1`, options);
     officer.page = officer.visitor.page;
     officer.page.setDefaultTimeout(PATIENT.timeout);
+    const segment = (url) => /\/files\/(seg-\d{6}\.age)$/.exec(url)?.[1];
+    officer.page.on('request', (request) => {
+      const from = /^bytes=(\d+)-/.exec(request.headers().range ?? '')?.[1];
+      if (from) officer.asked.push(`${segment(request.url())} ${from}`);
+    });
     officer.page.on('response', (response) => {
-      const name = /\/files\/(seg-\d{6}\.age)$/.exec(response.url())?.[1];
+      const name = segment(response.url());
       const range = /^bytes (\d+)-(\d+)\//.exec(response.headers()['content-range'] ?? '');
       if (name && response.ok()) {
         officer.served.push({ name, bytes: [Number(range[1]), Number(range[2]) + 1] });
@@ -58,10 +65,15 @@ export class Officer {
     await this.open(reason);
   }
 
+  // Gives a reason; how long it took until the recording was on the screen, in milliseconds.
   async open(reason) {
     await this.hook('reason').fill(reason);
-    await this.hook('release').click();
+    // Waits until it can be pressed, which is the test's time and not the console's.
+    await this.hook('release').click({ trial: true });
+    const began = performance.now();
+    await this.hook('release').evaluate((button) => button.click());
     await this.page.locator('[data-testid=replay][data-settled=true]').waitFor();
+    return performance.now() - began;
   }
 
   async state() {
@@ -103,6 +115,18 @@ export class Officer {
     }, PATIENT)).at;
     this.played.push([from, until_]);
     return seen;
+  }
+
+  // How far what plays is from each other, in seconds: once each tenth of a second for so many.
+  skews(seconds) {
+    return this.page.evaluate(async (count) => {
+      const seen = [];
+      while (seen.length < count) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        seen.push(window.consilium.player().skew());
+      }
+      return seen;
+    }, seconds * 10);
   }
 
   // Every tile: who it is, whether its picture is shown or why not, and the picture with its number.

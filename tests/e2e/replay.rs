@@ -13,11 +13,12 @@ use tests::server::{Build, Server};
 use tests::{suite, token, tree};
 
 /// What `clients/replay.test.mjs` proves, by name, so that none can vanish unnoticed.
-const PROOFS: [&str; 9] = [
+const PROOFS: [&str; 10] = [
     "a recorded consult is exported by the program over the network",
     "a recorded consult is opened by an officer with his key and a reason",
     "a recorded consult is exported as files that ffmpeg takes without an error",
     "a recorded consult shows everybody as they were and lets them be heard, at ten random places",
+    "a recorded consult plays everybody on one clock",
     "a recorded consult has everything that happened on the timeline",
     "a recorded consult leaves an account of every second watched and every byte served",
     "a recorded consult is refused without a reason, without a replay, and to whom it does not belong",
