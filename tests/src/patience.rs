@@ -2,8 +2,8 @@
 //!
 //! Two browsers that encode, decode and draw need most of two cores. Where the host gives less for
 //! a while, pictures stand still and clients give up, which says nothing about the server. Such a
-//! scenario is played again from its start, with a server of its own, and each failure is told;
-//! what is wrong with the server is wrong in every run.
+//! scenario is played again from its start, with a server of its own. A fault of the server that
+//! shows only now and then could hide behind that, so every failure is told.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
