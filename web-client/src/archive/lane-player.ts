@@ -1,12 +1,12 @@
+/** One lane: its media element, its MediaSource, and the queue of what its buffer shall do next. */
+import type { Lane } from './lanes';
+import type { Lost, Piece } from './remux';
+
 /**
  * What an element shows of a time: the media of that time; not yet, because it is on its way into the
  * buffer or onto the screen, and that for too long already; or nothing, because there is none.
  */
 export type Showing = 'media' | 'coming' | 'late' | 'nothing';
-
-/** One lane: its media element, its MediaSource, and the queue of what its buffer shall do next. */
-import type { Lane } from './lanes';
-import type { Lost, Piece } from './remux';
 
 /** What is kept behind the position, for short steps back. */
 const BEHIND_S = 20;
