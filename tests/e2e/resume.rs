@@ -35,13 +35,7 @@ fn pass_resume() {
         &[("LIVEKIT_URL", &server.websocket_url())],
         Duration::from_secs(240),
     );
-    assert!(
-        outcome.failed.is_empty() && outcome.passed.len() == TESTS,
-        "{:#?}\n{}\n{}",
-        outcome.failed,
-        outcome.said,
-        server.said()
-    );
+    outcome.assert_all_passed(TESTS, &server);
 }
 
 /// Somebody with a seat that others would like to have.

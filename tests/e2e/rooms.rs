@@ -15,11 +15,5 @@ fn rooms_are_made_moderated_and_ended_with_the_official_server_sdk() {
         &[("LIVEKIT_URL", &server.websocket_url())],
         Duration::from_secs(150),
     );
-    assert!(
-        outcome.failed.is_empty() && outcome.passed.len() == TESTS,
-        "{:#?}\n{}\n{}",
-        outcome.failed,
-        outcome.said,
-        server.said()
-    );
+    outcome.assert_all_passed(TESTS, &server);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::process::Process;
+use crate::server::Server;
 use crate::tree;
 
 /// What became of a suite's tests, by their full names.
@@ -23,6 +24,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// That so many tests passed and none failed; what `server` said is told otherwise.
+    pub fn assert_all_passed(&self, tests: usize, server: &Server) {
+        assert!(
+            self.failed.is_empty() && self.passed.len() == tests,
+            "{:#?}\n{}\n{}",
+            self.failed,
+            self.said,
+            server.said()
+        );
+    }
+
     /// How many tests the suite has.
     pub fn total(&self) -> usize {
         self.passed.len() + self.failed.len() + self.skipped.len()
