@@ -9,6 +9,7 @@
 
 pub mod actor;
 pub mod chat;
+pub mod dynacast;
 pub mod events;
 pub mod moderation;
 pub mod negotiation;
@@ -44,6 +45,7 @@ use self::replay::Replay;
 use self::resume::Departures;
 use self::settings::{Settings, SettingsWish};
 use self::spread::Spread;
+use self::tracks::Track;
 use crate::config::{Limits, RoomsConfig};
 use crate::consent::{POLICY_TAG, Policy};
 use crate::error::ApiError;
@@ -391,6 +393,7 @@ impl Room {
             self.activate_if_ready(now, key);
         }
         self.record_if_due(now);
+        self.settle_demands(now);
         self.tell_counts();
         if self.is_lost {
             return false;
@@ -471,17 +474,22 @@ impl Room {
                 continue;
             }
             for track in publisher.tracks.iter().filter(|one| one.is_published()) {
-                let is_admitted = publisher.audience.includes(
-                    &subscriber.sid,
-                    &subscriber.identity,
-                    &track.info.sid,
-                );
-                if is_admitted && subscriber.subscriptions.want(track.publication) {
+                if self.is_wanted(publisher, track, subscriber) {
                     wanted.push((track.publication, track.kind));
                 }
             }
         }
         wanted
+    }
+
+    /// Whether a participant wants a track and may have it.
+    fn is_wanted(&self, publisher: &Participant, track: &Track, subscriber: &Participant) -> bool {
+        let (sid, identity) = (&subscriber.sid, &subscriber.identity);
+        publisher.key != subscriber.key
+            && subscriber.permissions.can_subscribe
+            && !publisher.permissions.is_hidden
+            && subscriber.subscriptions.want(track.publication)
+            && publisher.audience.includes(sid, identity, &track.info.sid)
     }
 
     /// Who publishes a track.

@@ -69,6 +69,7 @@ impl Room {
         } else {
             self.reconcile(now, key);
         }
+        self.settle_demands(now);
     }
 
     /// The worker that has a participant's transport, or shall have it.

@@ -66,7 +66,7 @@ impl Room {
             Asked::AddTrack(request) => self.add_track(key, request),
             Asked::Mute(request) => self.mute(key, request),
             Asked::Subscription(request) => self.choose(now, key, &request, Chooser::Client),
-            Asked::TrackSetting(settings) => self.set_wishes(key, &settings),
+            Asked::TrackSetting(settings) => self.set_wishes(now, key, &settings),
             Asked::SubscriptionPermission(request) => {
                 let is_small = request.track_permissions.len() <= LIST_MAX;
                 if is_small {
@@ -236,13 +236,14 @@ impl Room {
         Err(not_found)
     }
 
-    fn set_wishes(&mut self, key: ParticipantKey, settings: &UpdateTrackSettings) {
+    fn set_wishes(&mut self, now: Instant, key: ParticipantKey, settings: &UpdateTrackSettings) {
         let wish = wish(settings);
         for name in settings.track_sids.iter().take(LIST_MAX) {
             let Ok(publication) = self.find_for(key, name) else {
                 continue;
             };
             self.set_wish(key, publication, wish);
+            self.settle_demand(now, publication);
         }
     }
 

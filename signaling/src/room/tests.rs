@@ -31,6 +31,7 @@ use crate::wire::proto::{
     self, AddTrackRequest, DisconnectReason, MuteTrackRequest, TrackSource, TrackType,
 };
 
+mod dynacast;
 mod moderation;
 mod recording;
 mod resume;

@@ -7,8 +7,9 @@
 //! it.
 
 use sfu::id::PublicationId;
-use sfu::media::{Codec, MediaKind, Mid, PublicationParams};
+use sfu::media::{Codec, LayerWish, MediaKind, Mid, PublicationParams};
 
+use super::dynacast::{Demand, Wanted};
 use crate::config::Limits;
 use crate::sdp::build::AudioHints;
 use crate::sdp::params::AnnouncedLayer;
@@ -44,6 +45,8 @@ pub struct Track {
     pub is_subscribed: bool,
     /// A moderator has muted it, and its publisher has said nothing else since.
     pub is_silenced: bool,
+    /// What its publisher was told about who looks at it.
+    pub demand: Demand,
 }
 
 /// Why a track cannot be announced.
@@ -85,6 +88,7 @@ impl Track {
                 .and_then(|codec| codec_named(&codec.codec)),
             is_subscribed: false,
             is_silenced: false,
+            demand: Demand::default(),
         })
     }
 
@@ -105,6 +109,15 @@ impl Track {
             bitrate: layer.bitrate,
         });
         layers.collect()
+    }
+
+    /// How good a picture a wish asks for.
+    #[expect(
+        deprecated,
+        reason = "the form that every client still sends and reads"
+    )]
+    pub fn wanted(&self, wish: LayerWish) -> Wanted {
+        Wanted::of(wish, &self.info.layers)
     }
 
     /// How its sound is to be encoded.
