@@ -25,6 +25,10 @@ const CRAWL = 0.1;
 const REPEAT_AFTER_MS = 700;
 /** The browser holds a seek up for more pictures than there are after so long. */
 const SPARSE_AFTER_MS = 500;
+/** So long where it can be seen that there are too few. */
+const SPARSE_SOON_MS = 120;
+/** Pictures that Chromium decodes before it finishes a seek; it had enough of them at five. */
+const PICTURES_MIN = 6;
 /** One that was late and is further behind than this goes to the clock at once. */
 const BEHIND_MAX_S = 0.5;
 /** A lane that believes in the end of its media lags so much when it has come there. */
@@ -228,7 +232,7 @@ export class LanePlayer {
 
   /** The picture of a time is in the buffer and not on the screen. */
   private help(seconds: number): void {
-    if (this.element.seeking) this.endEarly();
+    if (this.element.seeking) this.endEarly(seconds);
     else if (!this.isPresented && this.isDecoded()) this.goToPicture(seconds);
   }
 
@@ -237,11 +241,18 @@ export class LanePlayer {
    * there may be three in twenty seconds. Told that no more will come, it shows what it has; the
    * next piece opens the source again.
    */
-  private endEarly(): void {
+  private endEarly(seconds: number): void {
     const waited = performance.now() - this.soughtAt;
-    if (waited < SPARSE_AFTER_MS || !this.isIdle() || this.source.readyState !== 'open') return;
+    const patience = this.picturesAfter(seconds) < PICTURES_MIN ? SPARSE_SOON_MS : SPARSE_AFTER_MS;
+    if (waited < patience || !this.isIdle() || this.source.readyState !== 'open') return;
     this.hasEnded = true;
     this.source.endOfStream();
+  }
+
+  /** How many of the pictures that are here begin later than a time. */
+  private picturesAfter(seconds: number): number {
+    const all = [...this.pictures.values()];
+    return all.reduce((sum, times) => sum + times.length - 1 - lastUntil(times, seconds), 0);
   }
 
   /** It can play. A picture that is late is not waited for: it comes up while the rest goes on. */

@@ -212,6 +212,18 @@ describe('a seek', () => {
     one.close();
   });
 
+  it('is held up even less where the last pictures are', async () => {
+    const { one, video, deliver, buffer, isSettled, source } = sought(30.5);
+    deliver(pictures(28, 31), 40);
+    buffer();
+    await vi.advanceTimersByTimeAsync(280);
+    expect(source()?.readyState).toBe('ended');
+    video.find();
+    video.present(30.5);
+    expect(await isSettled()).toBe(true);
+    one.close();
+  });
+
   it('brings a late picture to the clock that went on without it', async () => {
     const { one, video, deliver, buffer, missing } = sought(30);
     deliver(pictures(28, 50), 50);
