@@ -24,6 +24,7 @@ export const PEOPLE = {
   li: { colour: 'red', rgb: [255, 0, 0], hz: 440 },
   wang: { colour: 'lime', rgb: [0, 255, 0], hz: 700 },
   chen: { colour: 'blue', rgb: [0, 0, 255], hz: 1130 },
+  zhou: { colour: 'orange', rgb: [255, 128, 0], hz: 1830 },
 };
 
 // Files for Chromium's fake camera and microphone; both loop without a click at the seam.

@@ -87,13 +87,23 @@ export class Officer {
 
   // Goes to a time in microseconds; how long it took until it was on the screen, in milliseconds.
   async seek(at) {
-    const began = performance.now();
-    await this.page.evaluate((to) => window.consilium.player().seek(to), at);
-    await until(`${at} is shown`, async () => {
-      const now = await this.state();
-      return now.isSettled && Math.abs(now.at - at) < 2;
-    }, PATIENT);
-    const took = performance.now() - began;
+    // The page looks itself, at every picture that it paints: from here each look takes its time.
+    const took = await this.page.evaluate(
+      ([to, patience]) =>
+        new Promise((resolve, reject) => {
+          const began = performance.now();
+          const look = () => {
+            const { position, settled } = document.querySelector('[data-testid=replay]').dataset;
+            const passed = performance.now() - began;
+            if (settled === 'true' && Math.abs(Number(position) - to) < 2) resolve(passed);
+            else if (passed > patience) reject(new Error(`${to} is not shown: ${position} ${settled}`));
+            else requestAnimationFrame(look);
+          };
+          window.consilium.player().seek(to);
+          requestAnimationFrame(look);
+        }),
+      [at, PATIENT.timeout],
+    );
     // A tile may say that its picture is late, but not for ever.
     await until(`nothing of ${at} is late`, async () => {
       const late = this.page.locator('[data-testid=stage] [data-picture=late]');
