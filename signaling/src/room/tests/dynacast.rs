@@ -38,13 +38,13 @@ impl Scene {
         published.expect("the track was accepted").sid
     }
 
-    fn look(&mut self, client: &Client, track: &str, settings: UpdateTrackSettings) {
+    fn look(&mut self, client: &Client, track: &str, settings: &UpdateTrackSettings) {
         let track_sids = vec![track.to_owned()];
         self.ask(
             client,
             Asked::TrackSetting(UpdateTrackSettings {
                 track_sids,
-                ..settings
+                ..settings.clone()
             }),
         );
     }
@@ -114,12 +114,12 @@ fn what_nobody_looks_at_is_not_asked_for_and_comes_back_at_once() {
 
     let nurse = scene.join("li");
     assert_eq!(doctor.qualities(), [[true, true, true]], "with the join");
-    scene.look(&nurse, &track, small());
+    scene.look(&nurse, &track, &small());
     assert_eq!(doctor.qualities(), [] as [[bool; 3]; 0], "not at once");
     assert_eq!(scene.told_in_time(&doctor), [[true, false, false]]);
-    scene.look(&nurse, &track, high());
+    scene.look(&nurse, &track, &high());
     assert_eq!(doctor.qualities(), [[true, true, true]], "at once");
-    scene.look(&nurse, &track, nothing());
+    scene.look(&nurse, &track, &nothing());
     assert_eq!(scene.told_in_time(&doctor), [[false, false, false]]);
 }
 
@@ -129,8 +129,8 @@ fn the_most_demanding_of_all_subscribers_counts() {
     let mut doctor = scene.join("wang");
     let (nurse, student) = (scene.join("li"), scene.join("chen"));
     let track = scene.show(&mut doctor);
-    scene.look(&nurse, &track, small());
-    scene.look(&student, &track, high());
+    scene.look(&nurse, &track, &small());
+    scene.look(&student, &track, &high());
     assert!(scene.told_in_time(&doctor).is_empty(), "one wants it all");
     let unsubscribe = UpdateSubscription {
         track_sids: vec![track.clone()],
