@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::config::SignalingConfig;
 use crate::metrics::{Count, Metrics};
@@ -45,6 +45,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 /// How long a token handed out so is good for.
 const REFRESH_TTL: Duration = Duration::from_secs(600);
+/// So long a client may settle before it pings: an engine that has come back pings only when its
+/// media has, yet counts our silence all the time.
+const SETTLING: Duration = Duration::from_secs(15);
 /// Bursts of so many seconds' worth of messages are taken.
 const BURST_S: f64 = 10.0;
 
@@ -94,6 +97,7 @@ impl Session {
             session: &self,
             is_json: Arc::clone(&writer.is_json),
             was_heard: Arc::clone(&writer.was_heard),
+            settles_until: Some(Instant::now() + SETTLING),
             allowance: Allowance::new(self.config.limits.signal_messages_per_second_max),
         };
         let mut writing = tokio::spawn(writer.run());
@@ -127,6 +131,8 @@ struct Reader<'a> {
     session: &'a Session,
     is_json: Arc<AtomicBool>,
     was_heard: Arc<AtomicBool>,
+    /// Until when the client is told that we live although it does not ask; `None` once it has.
+    settles_until: Option<Instant>,
     allowance: Allowance,
 }
 
@@ -138,25 +144,37 @@ impl Reader<'_> {
         let mut refresh = interval(REFRESH_INTERVAL);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refresh.reset(); // the first tick would come at once
+        let mut sign = interval(config.rooms.ping_interval);
+        sign.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sign.reset();
+        let silence = sleep(patience);
+        tokio::pin!(silence);
         loop {
             let frame = tokio::select! {
-                frame = timeout(patience, stream.next()) => frame,
+                frame = stream.next() => frame,
+                () = &mut silence => return Over::Silent,
                 _ = refresh.tick() => {
                     self.refresh_token();
                     continue;
                 }
+                _ = sign.tick(), if self.settles_until.is_some() => {
+                    self.show_life();
+                    continue;
+                }
             };
+            silence
+                .as_mut()
+                .reset(tokio::time::Instant::now() + patience);
             let frame = match frame {
-                Err(_) => return Over::Silent,
                 // What browsers say when a page is left or reloaded (WHATWG HTML, "unloading"), but
                 // some proxies too when they are restarted.
-                Ok(Some(Ok(Frame::Close(Some(CloseFrame { code, .. })))))
+                Some(Ok(Frame::Close(Some(CloseFrame { code, .. }))))
                     if code == close_code::AWAY =>
                 {
                     return Over::PageGone;
                 }
-                Ok(None | Some(Err(_)) | Some(Ok(Frame::Close(_)))) => return Over::Gone,
-                Ok(Some(Ok(frame))) => frame,
+                None | Some(Err(_) | Ok(Frame::Close(_))) => return Over::Gone,
+                Some(Ok(frame)) => frame,
             };
             self.was_heard.store(true, Ordering::Relaxed);
             if !self.allowance.take(Instant::now()) {
@@ -169,7 +187,7 @@ impl Reader<'_> {
     }
 
     /// Does what a frame asks for, or says why the session does not go on.
-    async fn handle(&self, frame: &Frame, config: &SignalingConfig) -> Result<(), Over> {
+    async fn handle(&mut self, frame: &Frame, config: &SignalingConfig) -> Result<(), Over> {
         let metrics = &self.session.metrics;
         let request = match decode_request(frame) {
             Ok(Some((request, encoding))) => {
@@ -189,10 +207,12 @@ impl Reader<'_> {
             // A kind of request that is newer than we are.
             None => return Ok(()),
             Some(Asked::Ping(_)) => {
+                self.settles_until = None;
                 outlet.send(Message::Pong(unix_millis()));
                 return Ok(());
             }
             Some(Asked::PingReq(ping)) => {
+                self.settles_until = None;
                 outlet.send(Message::PongResp(Pong {
                     last_ping_timestamp: ping.timestamp,
                     timestamp: unix_millis(),
@@ -204,6 +224,15 @@ impl Reader<'_> {
         };
         let is_heard = self.session.seat.ask(request).await;
         is_heard.then_some(()).ok_or(Over::Gone)
+    }
+
+    /// Answers a ping that the client cannot send yet.
+    fn show_life(&mut self) {
+        let now = Instant::now();
+        self.settles_until = self.settles_until.filter(|&until| now < until);
+        if self.settles_until.is_some() {
+            self.session.seat.outlet.send(Message::Pong(unix_millis()));
+        }
     }
 
     fn refresh_token(&self) {
