@@ -215,6 +215,8 @@ pub struct Limits {
     pub request_head_timeout: Duration,
     /// Bytes of a request to the server API; the largest carries 64 KB of metadata.
     pub api_body_bytes_max: usize,
+    /// Bytes of an encoder's offer over WHIP; Chromium needs 10 KB for a picture and a sound.
+    pub whip_body_bytes_max: usize,
     /// Egresses that are over and still listed.
     pub egresses_kept_max: usize,
     /// Connections of one server.
@@ -254,6 +256,7 @@ impl Default for Limits {
             request_head_bytes_max: 64 << 10,
             request_head_timeout: Duration::from_secs(10),
             api_body_bytes_max: 256 << 10,
+            whip_body_bytes_max: 64 << 10,
             egresses_kept_max: 1_000,
             connections_max: 20_000,
             connections_per_address_max: 500,

@@ -10,7 +10,7 @@ use sfu::transport::params::{Fingerprint, IceCredentials};
 
 use crate::config::{DEV_KEY, DEV_SECRET, Limits, Secret};
 use crate::sdp::build::Transport;
-use crate::sdp::{Offer, Reply, Section, SectionKind, answer, params};
+use crate::sdp::{Fragment, Offer, Reply, Section, SectionKind, answer, fragment, params};
 use crate::token::Keyring;
 use crate::wire;
 
@@ -54,6 +54,23 @@ pub fn sdp(bytes: &[u8]) {
             .all(|line| line.is_empty() || is_ours(line))
     );
     let _ = params::transport(&offer, ice); // only that it does not panic
+}
+
+/// Fragments of session descriptions, and those that are cut from answers.
+pub fn sdp_fragment(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let _ = fragment::of_answer(text); // ours only, but nothing may make it panic
+    let Ok(read) = Fragment::parse(text, &Limits::default()) else {
+        return;
+    };
+    let known = IceCredentials::generate(TransportId(1), [7; 28]);
+    if let Ok(Some(ice)) = read.fresh(&known) {
+        // What is kept may be printed into a line.
+        let signs = [ice.ufrag, ice.password].concat();
+        assert!(signs.is_ascii() && !signs.contains(['\r', '\n', ' ']));
+    }
 }
 
 fn idle(section: &Section) -> Reply {

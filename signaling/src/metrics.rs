@@ -48,6 +48,10 @@ counts! {
     ResumesRefused => "resumes_refused_total", "Sessions that asked for a seat that is not theirs or not there any more.";
     /// A join was refused before or after the upgrade.
     JoinsRefused => "joins_refused_total", "Joins refused.";
+    /// An encoder was let in over WHIP.
+    WhipSessions => "whip_sessions_total", "Sessions of encoders begun over WHIP.";
+    /// An encoder had ICE restarted.
+    WhipRestarts => "whip_restarts_total", "Restarts of ICE that encoders asked for.";
     /// A session was closed because it flooded, stalled or did not read.
     SessionsLimited => "sessions_limited_total", "Sessions closed by a limit.";
     /// A signalling message came in.
@@ -88,6 +92,8 @@ levels! {
     Participants => "participants", "Participants now.";
     /// Participants whose connection broke and whose seat is kept.
     SeatsDetached => "seats_detached", "Participants now whose connection broke and whose seat is kept.";
+    /// Sessions of encoders.
+    WhipSessions => "whip_sessions", "Sessions of encoders now.";
 }
 
 /// All numbers of the server.

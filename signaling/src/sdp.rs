@@ -7,8 +7,10 @@
 //! made here.
 
 pub mod build;
+pub mod fragment;
 pub mod params;
 pub mod parse;
 
 pub use build::{Reply, answer};
+pub use fragment::Fragment;
 pub use parse::{Direction, Offer, SdpError, Section, SectionKind};

@@ -41,6 +41,11 @@ pub fn egress_id() -> String {
     sid("EG_")
 }
 
+/// A new name for something that whoever knows it may touch: 140 bits, which nobody guesses.
+pub fn session_name() -> String {
+    signs(2 * RANDOM_LEN)
+}
+
 /// A new name for a track, which tells its kind and source.
 pub fn track_sid(kind: TrackType, source: TrackSource) -> String {
     let kind = match kind {
@@ -59,9 +64,13 @@ pub fn track_sid(kind: TrackType, source: TrackSource) -> String {
 }
 
 fn sid(prefix: &str) -> String {
+    format!("{prefix}{}", signs(RANDOM_LEN))
+}
+
+fn signs(len: usize) -> String {
     let mut random = rand::rng();
-    let signs = (0..RANDOM_LEN).map(|_| ALPHABET[random.random_range(0..ALPHABET.len())]);
-    prefix.chars().chain(signs.map(char::from)).collect()
+    let signs = (0..len).map(|_| ALPHABET[random.random_range(0..ALPHABET.len())]);
+    signs.map(char::from).collect()
 }
 
 #[cfg(test)]
@@ -76,5 +85,6 @@ mod tests {
         assert!(screen.starts_with("TR_As"));
         assert_eq!(screen.len(), "TR_As".len() + RANDOM_LEN);
         assert_ne!(room_sid(), room_sid());
+        assert_eq!(session_name().len(), 24);
     }
 }

@@ -100,6 +100,19 @@ fn session_descriptions() {
 }
 
 #[test]
+fn session_description_fragments() {
+    // What WHIP's own examples send, beside whole offers.
+    let fragment = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\n\
+                    m=audio 9 RTP/AVP 0\r\na=mid:0\r\n\
+                    a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host\r\n\
+                    a=end-of-candidates\r\n";
+    let mut inputs = corpus("sdp");
+    run(fuzz::sdp_fragment, &inputs, 500);
+    inputs = vec![fragment.as_bytes().to_vec()];
+    run(fuzz::sdp_fragment, &inputs, 100_000);
+}
+
+#[test]
 fn data_packets() {
     run(fuzz::data_packet, &corpus("dc"), 100_000);
 }

@@ -32,6 +32,7 @@ pub mod rooms;
 pub mod rtc;
 pub mod tls;
 pub mod twirp;
+pub mod whip;
 
 /// What every handler of the front door shares.
 pub struct Front {
@@ -49,6 +50,8 @@ pub struct Front {
     pub archive: Option<Arc<Archive>>,
     /// Verifying reads a whole recording: one at a time.
     pub verifying: tokio::sync::Mutex<()>,
+    /// The sessions of encoders.
+    pub whip: Arc<whip::Sessions>,
     /// The web client.
     pub assets: assets::Assets,
     is_ready: AtomicBool,
@@ -73,6 +76,7 @@ impl Front {
             registry: OnceLock::new(),
             archive,
             verifying: tokio::sync::Mutex::new(()),
+            whip: Arc::default(),
             assets: assets::Assets::embedded(),
             is_ready: AtomicBool::new(false),
             config: Arc::new(config),
@@ -113,6 +117,7 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
         .merge(rtc::routes())
+        .merge(whip::routes())
         .merge(replay::routes())
         .merge(twirp::routes(front.config.limits.api_body_bytes_max))
         .fallback(get(assets::serve))

@@ -183,8 +183,23 @@ fn admit(
     Ok(verified)
 }
 
+/// The same for a caller who does not come from a browser's WebSocket: the token is in a header.
+pub(super) fn admit_to(
+    front: &Front,
+    caller: &Caller,
+    headers: &HeaderMap,
+    room: Option<&str>,
+) -> Result<Verified, ApiError> {
+    let asked = Asked {
+        access_token: None,
+        room: room.map(str::to_owned),
+        join_request: None,
+    };
+    admit(front, caller, &asked, headers)
+}
+
 /// The token of an `Authorization` header, as all SDKs but the browser's send it.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers
         .get(header::AUTHORIZATION)?
         .to_str()

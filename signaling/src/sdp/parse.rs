@@ -230,7 +230,8 @@ impl Offer {
     }
 }
 
-fn check_size(text: &str, limits: &Limits) -> Result<(), SdpError> {
+/// Counts before anything is read.
+pub(super) fn check_size(text: &str, limits: &Limits) -> Result<(), SdpError> {
     if text.len() > limits.sdp_bytes_max {
         return Err(SdpError::TooLarge("sdp_bytes_max"));
     }
@@ -306,7 +307,7 @@ impl Scope<'_> {
 }
 
 /// RFC 8839 section 5.4.
-fn ice_chars(text: Option<&str>, len_min: usize) -> Option<String> {
+pub(super) fn ice_chars(text: Option<&str>, len_min: usize) -> Option<String> {
     let text = text?;
     let fits = (len_min..=256).contains(&text.len())
         && text
