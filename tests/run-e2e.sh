@@ -9,6 +9,7 @@ for tool in age node npm chromium firefox-esr faketime ffmpeg ffprobe gcore ip; 
     command -v "$tool" >/dev/null || { echo "tests/run-e2e.sh needs $tool: run deploy/setup.sh" >&2; exit 1; }
 done
 tests/clients/install.sh
+tests/python/install.sh
 
 # One at a time: two browsers at once on a small machine would measure each other.
 run() {

@@ -10,6 +10,7 @@ mod firefox;
 mod hostile;
 mod opened;
 mod page;
+mod python;
 mod recording;
 mod refusals;
 mod replay;

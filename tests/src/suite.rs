@@ -1,4 +1,4 @@
-//! A vitest suite as a child process, and what became of each of its tests by name.
+//! A suite of vitest or pytest as a child process, and what became of each of its tests by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -62,6 +62,40 @@ impl Outcome {
         }
         outcome
     }
+}
+
+/// Runs the suite of `tests/python` against `server`, to its end.
+pub fn run_python(server: &Server, environment: &[(&str, &str)], timeout: Duration) -> Outcome {
+    let mut pytest = Process::spawn(
+        "pytest",
+        Command::new(tree::root().join("target/python/bin/python"))
+            .args(["-m", "pytest", "-rA", "--tb=short"])
+            .env("LIVEKIT_URL", server.websocket_url())
+            .envs(environment.iter().copied())
+            .current_dir(tree::root().join("tests/python")),
+    );
+    // As above: the exit code says no more than the names.
+    pytest.expect_end(timeout);
+    let said = pytest.said();
+    let mut outcome = Outcome::default();
+    for line in said.lines() {
+        let mut words = line.splitn(3, ' ');
+        let (word, name) = (words.next(), words.next().unwrap_or_default().to_owned());
+        if !name.starts_with("test_") {
+            // What the SDK logs has such words too.
+            continue;
+        }
+        let why = words.next().unwrap_or_default().to_owned();
+        let is_new = match word {
+            Some("PASSED") => outcome.passed.insert(name),
+            Some("FAILED" | "ERROR") => outcome.failed.insert(name, why).is_none(),
+            Some("SKIPPED") => outcome.skipped.insert(name),
+            _ => continue,
+        };
+        assert!(is_new, "two tests of one name: {line}");
+    }
+    outcome.said = said;
+    outcome
 }
 
 /// Runs the suite that `config` in `tests/clients` describes, to its end.

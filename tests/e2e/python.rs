@@ -1,0 +1,29 @@
+//! The Python SDK and the Python server SDK, unmodified: our suite of what they do in a room.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use tests::patience::in_real_time;
+use tests::server::{Build, Server};
+use tests::{suite, token};
+
+/// Each of those of a room once with one peer connection, and the four of the server API.
+const TESTS: usize = 17 + 4;
+
+#[test]
+fn the_python_suite_passes() {
+    in_real_time(|| {
+        let hook = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        let port = hook.local_addr().expect("it is bound").port();
+        drop(hook);
+        let config = format!(
+            "[webhook]\nurls = [\"http://127.0.0.1:{port}/hook\"]\napi_key = {:?}\n",
+            token::KEY
+        );
+        let server = Server::with_config(Build::Release, &config);
+        let port = port.to_string();
+        let environment = [("WEBHOOK_PORT", &*port)];
+        let outcome = suite::run_python(&server, &environment, Duration::from_secs(600));
+        outcome.assert_all_passed(TESTS, &server);
+    });
+}
