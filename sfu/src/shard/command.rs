@@ -51,6 +51,12 @@ pub enum Command {
         /// What was agreed.
         params: SctpParams,
     },
+    /// Opens the data channels from our side, once there is an association: for a peer that waits
+    /// for them. One that opens them itself needs no such command.
+    OpenDataChannels {
+        /// Which one.
+        transport: TransportId,
+    },
     /// The peer has numbered header extensions that it did not mention before: Firefox names those
     /// of simulcast when it first offers to send a picture.
     LearnExtensions {

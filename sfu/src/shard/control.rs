@@ -64,6 +64,11 @@ impl Shard {
                 self.router.peers[peer].transport.add_sctp(now, params);
                 self.stir(peer);
             }
+            Command::OpenDataChannels { transport } => {
+                let peer = self.peer_in(room, transport)?;
+                self.router.peers[peer].transport.open_data_channels(now);
+                self.stir(peer);
+            }
             Command::LearnExtensions {
                 transport,
                 extensions,

@@ -9,6 +9,8 @@ const OPEN_LEN: usize = 12;
 /// Unordered and limited by a number of retransmissions.
 const PARTIAL_RELIABLE_REXMIT_UNORDERED: u8 = 0x81;
 const RELIABLE: u8 = 0x00;
+/// LiveKit's clients open it for a feature that we do not have and complain when it is closed.
+pub(super) const IGNORED_LABEL: &[u8] = b"_data_track";
 
 /// A message on the control channel.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,13 +53,13 @@ fn parse_open(message: &[u8]) -> Option<Dcep<'_>> {
 /// Agrees to a channel.
 pub(super) const ACKNOWLEDGEMENT: &[u8] = &[ACK];
 
-/// Asks the peer for a channel.
-pub(super) fn open(channel: DataChannel) -> Vec<u8> {
-    let label = label_of(channel);
+/// Asks the peer for a channel; `None` for the one that is ignored.
+pub(super) fn open(channel: Option<DataChannel>) -> Vec<u8> {
+    let label = channel.map_or(IGNORED_LABEL, label_of);
     let channel_type = match channel {
-        DataChannel::Reliable => RELIABLE,
+        Some(DataChannel::Reliable) => RELIABLE,
         // The reliability parameter that follows is zero: no retransmission.
-        DataChannel::Lossy => PARTIAL_RELIABLE_REXMIT_UNORDERED,
+        Some(DataChannel::Lossy) | None => PARTIAL_RELIABLE_REXMIT_UNORDERED,
     };
     let mut message = vec![OPEN, channel_type, 0, 0, 0, 0, 0, 0];
     message.extend_from_slice(&(label.len() as u16).to_be_bytes());
@@ -88,11 +90,11 @@ mod tests {
     fn what_we_ask_for_is_what_a_browser_asks_for() {
         // The bytes that Chromium sends for the two channels.
         assert_eq!(
-            open(DataChannel::Reliable),
+            open(Some(DataChannel::Reliable)),
             b"\x03\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00_reliable"
         );
         assert_eq!(
-            open(DataChannel::Lossy),
+            open(Some(DataChannel::Lossy)),
             b"\x03\x81\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00_lossy"
         );
     }
@@ -100,20 +102,24 @@ mod tests {
     #[test]
     fn a_request_is_read_back() {
         for channel in [DataChannel::Reliable, DataChannel::Lossy] {
-            let message = open(channel);
+            let message = open(Some(channel));
             let Ok(Dcep::Open { label, .. }) = Dcep::parse(&message) else {
                 panic!("it is a request");
             };
             assert_eq!(channel_of(label), Some(channel));
         }
         assert_eq!(Dcep::parse(ACKNOWLEDGEMENT), Ok(Dcep::Ack));
-        assert_eq!(channel_of(b"_data_track"), None);
+        let ignored = open(None);
+        let Ok(Dcep::Open { label, .. }) = Dcep::parse(&ignored) else {
+            panic!("it is a request");
+        };
+        assert_eq!((label, channel_of(label)), (&b"_data_track"[..], None));
         assert_eq!(channel_of(b""), None);
     }
 
     #[test]
     fn lying_lengths_are_refused() {
-        let message = open(DataChannel::Lossy);
+        let message = open(Some(DataChannel::Lossy));
         for len in 0..message.len() {
             assert!(Dcep::parse(&message[..len]).is_err(), "length {len}");
         }

@@ -45,7 +45,7 @@ pub fn dcep(bytes: &[u8]) {
     if let Ok(Dcep::Open { label, .. }) = Dcep::parse(bytes) {
         assert!(label.len() + 12 <= bytes.len());
         if let Some(channel) = dcep::channel_of(label) {
-            let ours = dcep::open(channel);
+            let ours = dcep::open(Some(channel));
             assert!(ours.ends_with(label));
         }
     }
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(answer[12], 5);
 
         // The client's first message opens a channel.
-        let open = dcep::open(DataChannel::Reliable);
+        let open = dcep::open(Some(DataChannel::Reliable));
         let mut data = vec![0, 3, 0, 16 + open.len() as u8];
         data.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 50]);
         data.extend_from_slice(&open);

@@ -127,10 +127,10 @@ impl Transport {
         }
     }
 
-    /// Opens a data channel from our side; nothing happens where the peer wants none.
-    pub fn open_data_channel(&mut self, now: Instant, channel: DataChannel) {
+    /// Opens the data channels from our side; nothing happens where the peer wants none.
+    pub fn open_data_channels(&mut self, now: Instant) {
         if let Some(sctp) = &mut self.sctp {
-            sctp.open(now, channel);
+            sctp.open_all(now);
             // Nothing has been received, so nothing can be refused.
             let _no_reject = self.pump(now);
         }
@@ -230,7 +230,7 @@ impl Transport {
     ) -> Result<(), CommandError> {
         let sctp = self.sctp.as_mut().filter(|_| !self.is_closed);
         if sctp.is_some_and(|sctp| sctp.send(now, channel, payload)) {
-            // As in `open_data_channel`.
+            // As in `open_data_channels`.
             let _no_reject = self.pump(now);
             return Ok(());
         }

@@ -34,8 +34,6 @@ const RECEIVE_WINDOW: u32 = 256 * 1024;
 /// Pieces that those bytes may be cut into. Each costs 400 bytes of book-keeping, and `sctp-proto`
 /// looks through all of them for each that comes: 2,048 are 0.8 MB and a second of work in all.
 const CHUNKS_HELD_MAX: usize = 2_048;
-/// LiveKit's clients open it for a feature that we do not have and complain when it is closed.
-const IGNORED_LABEL: &[u8] = b"_data_track";
 /// The address is a formality: where packets go is decided below DTLS.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
 
@@ -69,7 +67,7 @@ pub(super) struct Sctp {
     /// By which the peer's INIT is known again.
     peer_tag: Option<u32>,
     channels: Vec<Channel>,
-    wanted: Vec<DataChannel>,
+    wanted: Vec<Option<DataChannel>>,
     chunks_held: usize,
     outputs: VecDeque<SctpOutput>,
 }
@@ -111,9 +109,11 @@ impl Sctp {
         self.start_at = Some(now + START_DELAY);
     }
 
-    /// Opens a channel from our side as soon as there is an association.
-    pub(super) fn open(&mut self, now: Instant, channel: DataChannel) {
-        self.wanted.push(channel);
+    /// Opens our channels from our side as soon as there is an association, and with them the one
+    /// that clients look for and that we ignore.
+    pub(super) fn open_all(&mut self, now: Instant) {
+        let ours = [DataChannel::Reliable, DataChannel::Lossy].map(Some);
+        self.wanted.extend(ours.into_iter().chain([None]));
         if self.is_established {
             self.open_wanted();
             self.drain(now);
@@ -282,7 +282,7 @@ impl Sctp {
     /// Agrees to a channel that we know or ignore, and closes any other.
     fn accept(&mut self, stream: u16, label: &[u8]) -> Result<(), Reject> {
         let kind = dcep::channel_of(label);
-        if kind.is_none() && label != IGNORED_LABEL {
+        if kind.is_none() && label != dcep::IGNORED_LABEL {
             self.reset(stream);
             return Err(Reject::UnknownChannel);
         }
@@ -325,7 +325,7 @@ impl Sctp {
 
     /// Opens what we want on odd streams, which belong to the DTLS server (RFC 8832 section 6).
     fn open_wanted(&mut self) {
-        for channel in std::mem::take(&mut self.wanted) {
+        for kind in std::mem::take(&mut self.wanted) {
             let stream = (1..)
                 .step_by(2)
                 .find(|&id| self.channels.iter().all(|channel| channel.stream != id))
@@ -337,10 +337,10 @@ impl Sctp {
             if is_new {
                 self.channels.push(Channel {
                     stream,
-                    kind: Some(channel),
+                    kind,
                     is_open: false,
                 });
-                self.write(stream, &dcep::open(channel), Ppi::Dcep);
+                self.write(stream, &dcep::open(kind), Ppi::Dcep);
             }
         }
     }
@@ -574,7 +574,7 @@ mod tests {
     fn messages_that_are_read_cost_no_bound() {
         let now = start();
         let mut pair = Pair::established(now);
-        let open = dcep::open(DataChannel::Lossy);
+        let open = dcep::open(Some(DataChannel::Lossy));
         let mut chunk = vec![0, 3, 0, 16 + open.len() as u8];
         chunk.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 50]);
         chunk.extend_from_slice(&open);
