@@ -7,10 +7,14 @@ use axum::extract::ws::Message as Frame;
 use prost::Message;
 use sfu::id::TransportId;
 use sfu::transport::params::{Fingerprint, IceCredentials};
+use sfu::unit::Ssrc;
 
 use crate::config::{DEV_KEY, DEV_SECRET, Limits, Secret};
-use crate::sdp::build::Transport;
-use crate::sdp::{Fragment, Offer, Reply, Section, SectionKind, answer, fragment, params};
+use crate::sdp::answered::takes;
+use crate::sdp::build::{self, Transport};
+use crate::sdp::{
+    Answer, Fragment, Offer, Reply, Section, SectionKind, catalogue, fragment, offer, params,
+};
 use crate::token::Keyring;
 use crate::wire;
 
@@ -36,24 +40,70 @@ pub fn sdp(bytes: &[u8]) {
         return;
     };
     let ice = IceCredentials::generate(TransportId(1), [7; 28]);
-    let transport = Transport {
+    let replies: Vec<Reply> = offer.sections.iter().map(idle).collect();
+    assert_ours(&build::answer(&offer, &describe(&ice), &replies));
+    let _ = params::transport(&offer, ice); // only that it does not panic
+}
+
+/// A client's answer to an offer of ours that fits it, and the offer after that.
+pub fn answer(bytes: &[u8]) {
+    let limits = Limits::default();
+    let parse = |bytes| Answer::parse(std::str::from_utf8(bytes).ok()?, &limits).ok();
+    let Some(answer) = parse(bytes) else {
+        return;
+    };
+    let offered = answer.sections.iter().map(|section| match section.kind {
+        SectionKind::Media(kind) => catalogue::media(section.mid, kind),
+        SectionKind::Data | SectionKind::Other => catalogue::data(section.mid),
+    });
+    let mut offered: Vec<Section> = offered.collect();
+    let Some(answer) = answer.to(&offered) else {
+        return;
+    };
+    for (section, ours) in answer.sections.iter().zip(&mut offered) {
+        // A client has the choice among our numbers, and no others.
+        for codec in &section.codecs {
+            let numbers = ours.codecs.iter().map(|one| one.params.payload_type);
+            assert!(
+                numbers
+                    .into_iter()
+                    .any(|one| one == codec.params.payload_type)
+            );
+        }
+        ours.is_rejected = section.is_rejected;
+        let _ = takes(section); // likewise
+        let _ = params::subscription(section, Ssrc(1), Some(Ssrc(2))); // that it does not panic
+    }
+    let ice = IceCredentials::generate(TransportId(1), [7; 28]);
+    let described = describe(&ice);
+    let carried: Vec<Reply> = offered.iter().map(idle).collect();
+    assert_ours(&offer(&offered, &described, &carried));
+    let _ = answer.transport(ice.clone()); // likewise
+}
+
+/// Nothing of a client's may smuggle a line of its own into a description of ours.
+fn assert_ours(text: &str) {
+    let is_ours = |line: &str| line.is_ascii() && line.as_bytes().get(1) == Some(&b'=');
+    let mut lines = text.split("\r\n");
+    assert!(lines.all(|line| line.is_empty() || is_ours(line)));
+}
+
+fn describe(ice: &IceCredentials) -> Transport<'_> {
+    Transport {
         session_id: 1,
         version: 1,
-        ice: &ice,
+        ice,
         fingerprint: Fingerprint([7; 32]),
         candidates: &[],
         message_size_max: 64_000,
-    };
-    let replies: Vec<Reply> = offer.sections.iter().map(idle).collect();
-    let answer = answer(&offer, &transport, &replies);
-    // Nothing of the offer may smuggle a line of its own into the answer.
-    let is_ours = |line: &str| line.is_ascii() && line.as_bytes().get(1) == Some(&b'=');
-    assert!(
-        answer
-            .split("\r\n")
-            .all(|line| line.is_empty() || is_ours(line))
-    );
-    let _ = params::transport(&offer, ice); // only that it does not panic
+    }
+}
+
+/// The `attributes` parameter.
+pub fn attributes(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = wire::decode_attributes(text); // a reason is as good as attributes
+    }
 }
 
 /// Fragments of session descriptions, and those that are cut from answers.

@@ -1,16 +1,19 @@
-//! Session descriptions: read a client's offer, write our answer, and boil both down to the plain
+//! Session descriptions: read a client's offer or answer, write ours, and boil both down to the plain
 //! values that the media plane knows.
 //!
-//! Nothing outside this module knows the text form, and nothing of an offer is echoed verbatim:
-//! what stands in an answer is either ours or was parsed into a checked value first. We only ever
-//! answer; offers of our own, which the older two-connection form of the protocol needs, are not
-//! made here.
+//! Nothing outside this module knows the text form, and nothing of a client's is echoed verbatim:
+//! what stands in a description of ours is either ours or was parsed into a checked value first.
+//! Clients with one connection offer and we answer; to those with two we also make offers of our own,
+//! for all that they receive, from a [`catalogue`] of what we can send.
 
+pub mod answered;
 pub mod build;
+pub mod catalogue;
 pub mod fragment;
 pub mod params;
 pub mod parse;
 
-pub use build::{Reply, answer};
+pub use answered::Answer;
+pub use build::{Reply, answer, offer};
 pub use fragment::Fragment;
 pub use parse::{Direction, Offer, SdpError, Section, SectionKind};

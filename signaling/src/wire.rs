@@ -8,6 +8,7 @@
 
 pub mod data_packet;
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use axum::extract::ws::Message as Frame;
@@ -92,6 +93,22 @@ pub fn decode_join_request(text: &str, bytes_max: usize) -> Result<proto::JoinRe
     }
     let wrapped = BASE64_URL.decode(text).map_err(|_| WireError::Base64)?;
     decode_wrapped_join_request(&wrapped, bytes_max)
+}
+
+/// Unpacks the `attributes` parameter: base64url with or without padding, around a JSON object of
+/// texts. Nothing is no attributes.
+pub fn decode_attributes(text: &str) -> Result<HashMap<String, String>, WireError> {
+    if text.is_empty() {
+        return Ok(HashMap::new());
+    }
+    if text.len() > JOIN_REQUEST_TEXT_MAX {
+        return Err(WireError::TooLarge);
+    }
+    let json = BASE64_URL.decode(text).map_err(|_| WireError::Base64)?;
+    if !is_shallow_json(&json) {
+        return Err(WireError::Malformed);
+    }
+    serde_json::from_slice(&json).map_err(|_| WireError::Malformed)
 }
 
 /// Unpacks a `WrappedJoinRequest`. What unpacks beyond the bound is refused without being held.

@@ -10,12 +10,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use sfu::media::MediaKind;
+use sfu::media::{Codec, MediaKind, Mid};
 use sfu::transport::params::{Fingerprint, IceCredentials};
 use sfu::unit::Ssrc;
 use signaling::config::Limits;
+use signaling::sdp::answered::takes;
 use signaling::sdp::build::{AudioHints, Sending, Transport};
-use signaling::sdp::{Direction, Offer, Reply, Section, SectionKind, answer, params};
+use signaling::sdp::{
+    Answer, Direction, Offer, Reply, Section, SectionKind, answer, catalogue, offer, params,
+};
 use signaling::wire::data_packet::{Sender, patch};
 use signaling::wire::proto;
 
@@ -100,6 +103,116 @@ fn captured_data_packets_keep_their_content_when_the_sender_is_stamped_in() {
         assert_eq!(after.destination_identities, before.destination_identities);
         let is_user = matches!(after.value, Some(proto::data_packet::Value::User(_)));
         assert!(is_user || after.value == before.value);
+    }
+}
+
+fn mid(number: usize) -> Mid {
+    Mid::from(&number.to_string()).expect("short enough")
+}
+
+/// As many sections as clients of a room of five are offered, the last of them retired.
+fn offered() -> Vec<Section> {
+    let kinds = [MediaKind::Audio, MediaKind::Video].into_iter().cycle();
+    let tracks = kinds.take(10).enumerate();
+    let media = tracks.map(|(i, kind)| catalogue::media(mid(i + 1), kind));
+    let mut sections: Vec<Section> = [catalogue::data(mid(0))].into_iter().chain(media).collect();
+    sections[10].is_rejected = true;
+    sections
+}
+
+#[test]
+fn our_own_offers_are_read_by_an_independent_parser_and_by_ourselves() {
+    let sections = offered();
+    let carried: Vec<Reply> = sections
+        .iter()
+        .zip(0..)
+        .map(|(section, number)| match section.kind {
+            _ if section.is_rejected => Reply::Reject,
+            SectionKind::Data => Reply::Data,
+            SectionKind::Media(kind) if number % 3 > 0 => {
+                let sending = Sending {
+                    stream: "PA_other|camera".into(),
+                    track: format!("TR_{number}"),
+                    cname: "PA_other".into(),
+                    ssrc: Ssrc(1_000 + number),
+                    rtx_ssrc: (kind == MediaKind::Video).then_some(Ssrc(2_000 + number)),
+                    stereo: number == 5,
+                };
+                Reply::Send(match number {
+                    7 => sending.named_by_stream(),
+                    _ => sending,
+                })
+            }
+            _ => Reply::Idle,
+        })
+        .collect();
+    let transport = Transport {
+        session_id: 77,
+        version: 3,
+        ice: &IceCredentials::generate(sfu::id::TransportId(1), [7; 28]),
+        fingerprint: Fingerprint([0xab; 32]),
+        candidates: &["127.0.0.1:7882".parse().expect("an address")],
+        message_size_max: 64_000,
+    };
+    let text = offer(&sections, &transport, &carried);
+    let parsed =
+        webrtc_sdp::parse_sdp(&text, true).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(parsed.media.len(), sections.len());
+    let ports: Vec<u32> = parsed.media.iter().map(|media| media.get_port()).collect();
+    assert_eq!(ports, [9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0]);
+    let sent = carried.iter().filter(|one| matches!(one, Reply::Send(_)));
+    assert_eq!(text.matches("a=sendonly").count(), sent.count());
+    assert!(text.contains("a=msid:PA_other|TR_7 TR_7\r\n"));
+    assert!(text.contains("a=group:BUNDLE 0 1 2 3 4 5 6 7 8 9\r\n"));
+    assert_eq!(text.matches("a=setup:actpass").count(), 10);
+    // What we write we read as it was meant, down to the last number.
+    let read = Offer::parse(&text, &Limits::default()).expect("ours");
+    for (section, ours) in read.sections.iter().zip(&sections) {
+        assert_eq!((section.mid, section.kind), (ours.mid, ours.kind));
+        assert_eq!(section.is_rejected, ours.is_rejected);
+        if !ours.is_rejected {
+            assert_eq!(section.codecs, ours.codecs);
+            assert_eq!(section.extensions, ours.extensions);
+        }
+    }
+    let sound: Vec<Codec> = sections[1]
+        .codecs
+        .iter()
+        .map(|one| one.params.codec)
+        .collect();
+    assert_eq!(sound, [Codec::Opus, Codec::Red]);
+    assert!(text.contains("a=fmtp:63 111/111\r\n"), "RED says of what");
+}
+
+#[test]
+fn every_captured_answer_to_an_offer_is_one_to_ours() {
+    let answers = fixtures(|name| name.contains(".subanswer."));
+    assert_eq!(answers.len(), 3);
+    for path in answers {
+        let name = path.display();
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        let answer = Answer::parse(&text, &Limits::default())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let count = answer.sections.len();
+        let answer = answer.to(&offered()[..count]);
+        let answer = answer.unwrap_or_else(|| panic!("{name} answers something else"));
+        let ice = IceCredentials::generate(sfu::id::TransportId(1), [7; 28]);
+        let transport = answer.transport(ice);
+        assert_eq!(transport.sctp.map(|sctp| sctp.port), Some(5000), "{name}");
+        let media = &answer.sections[1..];
+        for section in media {
+            assert!(takes(section), "{name}");
+            let has_rtx = section.codecs[0].params.rtx_payload_type.is_some();
+            assert_eq!(
+                has_rtx,
+                section.kind == SectionKind::Media(MediaKind::Video),
+                "{name}"
+            );
+        }
+        if !media.is_empty() {
+            assert_eq!(transport.extensions.mid, Some(4), "{name}");
+            assert_eq!(transport.extensions.transport_cc, Some(3), "{name}");
+        }
     }
 }
 

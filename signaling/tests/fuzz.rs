@@ -13,7 +13,8 @@ fn seed() -> u64 {
     std::env::var("FUZZ_SEED").map_or(0x5eed_0002, |seed| seed.parse().expect("a number"))
 }
 
-/// The committed corpus: bytes of every captured message of one direction, or the captured offers.
+/// The committed corpus: bytes of every captured message of one direction, or the captured offers or
+/// answers.
 fn corpus(direction: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/livekit");
     let mut inputs = Vec::new();
@@ -21,7 +22,12 @@ fn corpus(direction: &str) -> Vec<Vec<u8>> {
         let path = entry.expect("the folder can be read").path();
         let name = path.display().to_string();
         let text = fs::read_to_string(&path).expect("UTF-8");
-        if direction == "sdp" && name.ends_with(".sdp") && name.contains("offer.") {
+        let is_wanted = match direction {
+            "offers" => name.ends_with(".sdp") && name.contains("offer."),
+            "answers" => name.ends_with(".sdp") && name.contains("answer."),
+            _ => false,
+        };
+        if is_wanted {
             inputs.push(text.into_bytes());
         } else if name.ends_with(".jsonl") {
             inputs.extend(text.lines().filter_map(|line| {
@@ -83,7 +89,7 @@ fn run(target: fn(&[u8]), corpus: &[Vec<u8>], rounds: usize) {
 #[test]
 fn session_descriptions() {
     // Twenty kilobytes each: fewer rounds, and the whole run over lines cut out of offers.
-    let offers = corpus("sdp");
+    let offers = corpus("offers");
     run(fuzz::sdp, &offers, 2_000);
     let short: Vec<Vec<u8>> = offers
         .iter()
@@ -106,10 +112,28 @@ fn session_description_fragments() {
                     m=audio 9 RTP/AVP 0\r\na=mid:0\r\n\
                     a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host\r\n\
                     a=end-of-candidates\r\n";
-    let mut inputs = corpus("sdp");
+    let mut inputs = corpus("offers");
     run(fuzz::sdp_fragment, &inputs, 500);
     inputs = vec![fragment.as_bytes().to_vec()];
     run(fuzz::sdp_fragment, &inputs, 100_000);
+}
+
+#[test]
+fn answers() {
+    let answers = corpus("answers");
+    run(fuzz::answer, &answers, 3_000);
+    let short: Vec<Vec<u8>> = answers
+        .into_iter()
+        .filter(|one| one.len() < 2_000)
+        .collect();
+    run(fuzz::answer, &short, 50_000);
+}
+
+#[test]
+fn attributes() {
+    let texts = ["eyJhIjoiYiJ9", "eyJhIjp7ImIiOltdfX0=", "bnVsbA", "W1tbW10"];
+    let texts: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    run(fuzz::attributes, &texts, 100_000);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use signaling::metrics::Metrics;
 use signaling::outbox;
 use signaling::registry::{Ledger, Media, Registry, Seat};
 use signaling::room::outlet::Item;
+use signaling::room::participant::Connections;
 use signaling::room::requests::Request;
 use signaling::session::negotiate::hello;
 use signaling::store::Store;
@@ -67,7 +68,8 @@ async fn join(registry: &Arc<Registry>, room: &str, identity: &str) -> Result<Se
         expires_at: SystemTime::now(),
         grants,
     };
-    let hello = hello(verified, request, &Limits::default()).expect("a good offer");
+    let hello =
+        hello(verified, request, Connections::One, &Limits::default()).expect("a good offer");
     registry.join(room, hello).await
 }
 

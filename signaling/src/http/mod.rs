@@ -27,6 +27,7 @@ pub mod assets;
 pub mod egress;
 pub mod health;
 pub mod listener;
+mod options;
 pub mod replay;
 pub mod rooms;
 pub mod rtc;

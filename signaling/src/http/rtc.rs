@@ -1,10 +1,9 @@
-//! Joining: the upgrade at `/rtc/v1`, and `/rtc/validate` and `/rtc/v1/validate`, which say whether
-//! a token may join.
+//! Joining: the upgrade at `/rtc/v1` for clients with one connection and at `/rtc` for those with two,
+//! and `/rtc/v1/validate` and `/rtc/validate`, which say whether a token may join.
 //!
 //! Every refusal has its status before the connection is upgraded. Browsers see no status of a failed
 //! upgrade, so the SDKs ask the second address and show its sentence. A page of any origin may ask:
-//! whoever holds a token may use it, and there are no cookies. The older protocol with two
-//! connections is not spoken: its address answers as if it were not there.
+//! whoever holds a token may use it, and there are no cookies.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,9 +18,11 @@ use axum::{Extension, Router};
 use serde::Deserialize;
 use tower_http::cors::{Any, CorsLayer};
 
+use super::options::Options;
 use super::{Caller, Front};
 use crate::error::ApiError;
 use crate::metrics::Count;
+use crate::room::participant::Connections;
 use crate::session::negotiate::{back, hello, read_join_request};
 #[cfg(feature = "test-modes")]
 use crate::session::scripted;
@@ -41,7 +42,7 @@ pub(super) fn routes() -> Router<Arc<Front>> {
         .route("/rtc/v1/validate", get(validate))
         .layer(cors)
         .route("/rtc/v1", get(join))
-        .route("/rtc", get(older))
+        .route("/rtc", get(join_with_two))
 }
 
 /// What a session reads at a time. The buffer is kept for the session's life and filled with zeros
@@ -57,11 +58,45 @@ struct Asked {
     join_request: Option<String>,
 }
 
-/// The way of a join: everything is checked, the room has said yes, then the connection is upgraded.
+/// How the address of a join says what is wanted.
+enum Form {
+    /// By a join request, for one connection.
+    Request,
+    /// By these parameters, for two.
+    Options(Box<Options>),
+}
+
 async fn join(
     State(front): State<Arc<Front>>,
     Extension(caller): Extension<Caller>,
     Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    enter(front, caller, (asked, Form::Request), headers, upgrade).await
+}
+
+async fn join_with_two(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    Query(asked): Query<Asked>,
+    Query(options): Query<Options>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    // The protocol's own server takes a join request here, too.
+    let form = match asked.join_request {
+        Some(_) => Form::Request,
+        None => Form::Options(Box::new(options)),
+    };
+    enter(front, caller, (asked, form), headers, upgrade).await
+}
+
+/// The way of a join: everything is checked, the room has said yes, then the connection is upgraded.
+async fn enter(
+    front: Arc<Front>,
+    caller: Caller,
+    (asked, form): (Asked, Form),
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -71,7 +106,7 @@ async fn join(
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(bytes_max)
         .max_frame_size(bytes_max);
-    match seat(&front, &caller, &asked, &headers).await {
+    match seat(&front, &caller, (&asked, form), &headers).await {
         Ok(place) => Ok(upgrade.on_upgrade(move |socket| async move {
             let _on_the_books = caller;
             match place {
@@ -105,15 +140,23 @@ enum Place {
 async fn seat(
     front: &Front,
     caller: &Caller,
-    asked: &Asked,
+    (asked, form): (&Asked, Form),
     headers: &HeaderMap,
 ) -> Result<Place, ApiError> {
-    let verified = admit(front, caller, asked, headers)?;
+    let mut verified = admit(front, caller, asked, headers)?;
     let registry = front.rooms()?;
-    let text = asked.join_request.as_deref();
-    let text = text.ok_or(ApiError::BadRequest("there is no join request"))?;
     let limits = &front.config.limits;
-    let request = read_join_request(text, limits)?;
+    let (request, connections) = match form {
+        Form::Request => {
+            let text = asked.join_request.as_deref();
+            let text = text.ok_or(ApiError::BadRequest("there is no join request"))?;
+            (read_join_request(text, limits)?, Connections::One)
+        }
+        Form::Options(options) => {
+            options.narrow(&mut verified, limits)?;
+            (options.join_request()?, Connections::Two)
+        }
+    };
     #[cfg(feature = "test-modes")]
     if let Some(script) = scripted::script(&verified.grants) {
         let grants = Box::new(verified.grants);
@@ -130,7 +173,7 @@ async fn seat(
             None => return Ok(Place::Lost),
         }
     } else {
-        let hello = hello(verified.clone(), request, limits)?;
+        let hello = hello(verified.clone(), request, connections, limits)?;
         registry.join(&room, hello).await?
     };
     Ok(Place::Taken(Box::new(Session {
@@ -140,10 +183,6 @@ async fn seat(
         verified,
         seat,
     })))
-}
-
-async fn older() -> ApiError {
-    ApiError::NotFound
 }
 
 async fn validate(

@@ -33,7 +33,7 @@ use super::{Caller, Front, rtc};
 use crate::error::ApiError;
 use crate::metrics::Count;
 use crate::room::outlet::Outlet;
-use crate::room::participant::Hello;
+use crate::room::participant::{Connections, Hello};
 use crate::room::permissions::Permissions;
 use crate::sdp::{Fragment, Offer, fragment};
 use crate::token::{TokenError, Verified};
@@ -158,6 +158,7 @@ async fn open(
         api_key: verified.key,
         token_expires_at: verified.expires_at,
         client: ClientInfo::default(),
+        connections: Connections::One,
         is_automatic: false,
         tracks,
         offer: Some((offer.clone(), 1)),

@@ -39,6 +39,14 @@ const TICK: Duration = Duration::from_millis(250);
 /// A recording is closed within seconds: the last flush, a manifest, a leaf of the log.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Waits for a time; without one, for ever.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Something for a room.
 pub enum Input {
     /// Somebody asks to be let in.
@@ -155,6 +163,10 @@ impl Actor {
                     true
                 }
                 _ = tick.tick() => self.room.tick(Instant::now()),
+                () = until(self.room.due()) => {
+                    self.room.make_due_offers(Instant::now());
+                    true
+                }
             };
             goes_on &= self.flush();
             counted = self.count(counted);

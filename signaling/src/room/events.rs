@@ -9,7 +9,7 @@ use sfu::id::{PublicationId, SubscriptionId, TransportId, WorkerId};
 use sfu::shard::command::{Command, DataChannel};
 use sfu::shard::event::{DisconnectReason as TransportEnd, EventKind, Speaker};
 
-use super::participant::{Participant, ParticipantKey};
+use super::participant::{Participant, ParticipantKey, Path};
 use super::subscriptions::Chooser;
 use super::{Removal, Room, resume};
 use crate::wire::data_packet::{Content, Patched, Sender, patch};
@@ -58,15 +58,13 @@ impl Room {
             self.is_lost = true;
             return;
         }
-        let was_there = |one: &&mut Participant| {
-            let transport = one.transport.as_ref();
-            transport.is_some_and(|transport| transport.worker == worker)
-        };
+        let was_there = |one: &&mut Participant| one.worker() == Some(worker);
         let lost = self.participants.values_mut().filter(was_there);
         // The media plane has forgotten their transports already.
         let lost: Vec<ParticipantKey> = lost
             .map(|one| {
                 one.transport = None;
+                one.offering = None;
                 one.key
             })
             .collect();
@@ -85,18 +83,17 @@ impl Room {
     }
 
     fn owner_of(&self, transport: TransportId) -> Option<ParticipantKey> {
-        let owns = |one: &&Participant| one.transport.as_ref().is_some_and(|t| t.id == transport);
-        self.participants.values().find(owns).map(|one| one.key)
+        let mut everybody = self.participants.values();
+        let owner = everybody.find(|one| one.owns(transport));
+        owner.map(|one| one.key)
     }
 
     fn connected(&mut self, now: Instant, transport: TransportId) {
         let Some(key) = self.owner_of(transport) else {
             return;
         };
-        if let Some(participant) = self.participants.get_mut(&key)
-            && let Some(transport) = &mut participant.transport
-        {
-            transport.connected_at.get_or_insert(now);
+        if let Some(participant) = self.participants.get_mut(&key) {
+            participant.note_connected(now, transport);
         }
         self.activate_if_ready(now, key);
         self.tell_quality(key, ConnectionQuality::Excellent);
@@ -133,7 +130,9 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
         };
-        let Some(worker) = participant.transport.as_ref().map(|one| one.worker) else {
+        // Who has two connections hears over one of them only.
+        let path = participant.message_path();
+        let Some(Path { worker, .. }) = path.filter(|path| path.transport == transport) else {
             return;
         };
         for payload in participant.data.open(channel) {
@@ -162,7 +161,7 @@ impl Room {
         };
         // The media plane has forgotten it already.
         if let Some(participant) = self.participants.get_mut(&key) {
-            participant.transport = None;
+            participant.forget_path(transport);
         }
         self.remove(now, key, Removal::told(reason, action));
     }
@@ -274,7 +273,7 @@ impl Room {
     }
 
     /// A track cannot be sent to a subscriber: it is told, and its slot becomes free.
-    fn give_up(&mut self, now: Instant, subscription: SubscriptionId) {
+    pub(super) fn give_up(&mut self, now: Instant, subscription: SubscriptionId) {
         let found = self.participants.values().find_map(|participant| {
             let mut assignments = participant.subscriptions.slots.assignments();
             let (_, one) = assignments.find(|(_, one)| one.subscription == subscription)?;
@@ -363,13 +362,13 @@ pub(super) fn deliver(
     payload: &Bytes,
 ) -> Option<(WorkerId, Command)> {
     if recipient.data.is_open(channel) {
-        let transport = recipient.transport.as_ref()?;
+        let Path { worker, transport } = recipient.message_path()?;
         let command = Command::SendData {
-            transport: transport.id,
+            transport,
             channel,
             payload: payload.clone(),
         };
-        return Some((transport.worker, command));
+        return Some((worker, command));
     }
     // Who has just come would miss what is said before its channel opens. Beyond the bound the
     // message is lost to it, as it would be to somebody who comes a moment later.

@@ -3,7 +3,7 @@
 //! [`Room`] is the state and the decisions, without tasks, sockets or clocks: an input and the time
 //! go in; messages land in the participants' outlets and commands for the media plane come out.
 //! [`actor`] gives it a task and an inbox. The questions live in files of their own: what was agreed
-//! about a transport ([`negotiation`]), what a client asks for ([`requests`]), what the media plane
+//! about a transport that a client offers ([`negotiation`]) or we do ([`offering`]), what a client asks for ([`requests`]), what the media plane
 //! reports ([`events`]), what is recorded ([`recording`]), what the outside hears ([`notices`]), what
 //! the server API does ([`moderation`]), how somebody comes back whose connection broke ([`resume`]).
 
@@ -14,6 +14,7 @@ pub mod events;
 pub mod moderation;
 pub mod negotiation;
 pub mod notices;
+pub mod offering;
 pub mod outlet;
 pub mod participant;
 pub mod permissions;
@@ -39,7 +40,7 @@ use sfu::shard::command::Command;
 use sfu::transport::params::Fingerprint;
 
 use self::chat::ChatReader;
-use self::participant::{Hello, Participant, ParticipantKey};
+use self::participant::{Connections, Hello, Participant, ParticipantKey, Path};
 use self::recording::RoomRecording;
 use self::replay::Replay;
 use self::resume::Departures;
@@ -257,6 +258,7 @@ impl Room {
         self.note_joined(key);
         self.show_recording();
         self.announce(key);
+        self.reconcile(now, key);
         for request in hello.tracks {
             self.add_track(key, request);
         }
@@ -293,6 +295,7 @@ impl Room {
             ping_interval: seconds(self.setup.rooms.ping_interval),
             ping_timeout: seconds(self.setup.rooms.ping_timeout),
             enabled_publish_codecs: enabled_codecs(),
+            subscriber_primary: participant.receives_first,
             ..Default::default()
         }
     }
@@ -350,8 +353,7 @@ impl Room {
                 .send(Message::Leave(leave(removal.reason, action)));
         }
         participant.outlet.end(outlet::End::Left);
-        if let Some(transport) = &participant.transport {
-            let (worker, transport) = (transport.worker, transport.id);
+        for Path { worker, transport } in participant.paths() {
             let command = Command::RemoveTransport { transport };
             self.spread.send(worker, command);
         }
@@ -392,6 +394,7 @@ impl Room {
             self.ask_again(now, key);
             self.activate_if_ready(now, key);
         }
+        self.make_due_offers(now);
         self.record_if_due(now);
         self.settle_demands(now);
         self.tell_counts();
@@ -507,12 +510,15 @@ impl Room {
     }
 
     /// Brings the slots of a participant in line with what it wants, and asks its client for an
-    /// offer where that is needed.
+    /// offer, or makes it one, where that is needed.
     fn reconcile(&mut self, now: Instant, key: ParticipantKey) {
         self.fill_slots(key);
         let Some(participant) = self.participants.get(&key) else {
             return;
         };
+        if participant.connections == Connections::Two {
+            return self.reconcile_offering(now, key);
+        }
         let wanted = self.wanted(participant);
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
@@ -550,14 +556,11 @@ impl Room {
 
     /// Takes subscriptions back from the media plane, as far as it has heard of them.
     fn unsubscribe(&mut self, key: ParticipantKey, dropped: &[slots::Assignment]) {
-        let transport = self
-            .participants
-            .get(&key)
-            .and_then(|participant| participant.transport.as_ref());
-        let Some(worker) = transport.map(|transport| transport.worker) else {
+        let path = self.participants.get(&key).map(Participant::receiving_path);
+        let Some(Path { worker, .. }) = path.flatten() else {
             return;
         };
-        for assignment in dropped.iter().filter(|one| one.is_answered) {
+        for assignment in dropped.iter().filter(|one| one.is_agreed) {
             // With its publication the subscription has ended by itself.
             if self.publisher_of(assignment.publication).is_some() {
                 let subscription = assignment.subscription;
@@ -593,13 +596,10 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
         };
-        let Some(transport) = &participant.transport else {
+        let Some((connected_at, awaits_data)) = participant.readiness() else {
             return;
         };
-        let Some(connected_at) = transport.connected_at else {
-            return;
-        };
-        let has_data = !transport.has_data
+        let has_data = !awaits_data
             || participant
                 .data
                 .is_open(sfu::shard::command::DataChannel::Reliable);

@@ -1,6 +1,7 @@
-//! Offers and answers: what a client and we have agreed about its one transport.
+//! Clients' offers and our answers: what was agreed about the transport that a client offers.
 //!
-//! Each offer is compared with what was agreed before. The first makes a transport; fresh ICE
+//! Where it has one connection, that carries everything; where it has two
+//! ([`offering`](super::offering)), what it publishes. Each offer is compared with what was agreed before. The first makes a transport; fresh ICE
 //! credentials restart it; sections that send are matched with announced tracks, sections that
 //! receive become slots. The answer says everything anew, and the media plane hears what changed.
 
@@ -14,7 +15,7 @@ use sfu::shard::command::Command;
 use sfu::transport::params::IceCredentials;
 use sfu::unit::Ssrc;
 
-use super::participant::{Participant, ParticipantKey, Transport};
+use super::participant::{Connections, Participant, ParticipantKey, Path, Transport};
 use super::slots::Assignment;
 use super::tracks;
 use super::{Removal, Room};
@@ -33,7 +34,8 @@ pub(super) fn assignment(publication: PublicationId) -> Assignment {
         subscription: SubscriptionId(sid::next_number()),
         ssrc: Ssrc(random.random_range(1..=u32::MAX)),
         rtx_ssrc: Ssrc(random.random_range(1..=u32::MAX)),
-        is_answered: false,
+        is_shown: false,
+        is_agreed: false,
     }
 }
 
@@ -72,12 +74,11 @@ impl Room {
         self.settle_demands(now);
     }
 
-    /// The worker that has a participant's transport, or shall have it.
-    fn worker_for(&mut self, key: ParticipantKey) -> Option<WorkerId> {
-        let workers = |one: &Participant| one.transport.as_ref().map(|one| one.worker);
-        let known = workers(self.participants.get(&key)?);
+    /// The worker that has a participant's transports, or shall have them.
+    pub(super) fn worker_for(&mut self, key: ParticipantKey) -> Option<WorkerId> {
+        let known = self.participants.get(&key)?.worker();
         Some(known.unwrap_or_else(|| {
-            let here = self.participants.values().filter_map(workers);
+            let here = self.participants.values().filter_map(Participant::worker);
             self.spread.choose(here)
         }))
     }
@@ -145,6 +146,10 @@ impl Room {
             return;
         };
         participant.asked_at = None;
+        // Some SDKs offer sections to receive in over either connection.
+        if participant.connections == Connections::Two {
+            return;
+        }
         let lost = participant.subscriptions.slots.learn(&receiving(offer));
         self.unsubscribe(key, &lost);
     }
@@ -173,19 +178,23 @@ impl Room {
             message_size_max: self.setup.message_size_max,
         };
         let sdp = answer(offer, &description, &replies);
-        let (worker, transport) = (transport.worker, transport.id);
+        let path = transport.path();
         participant.outlet.send(Message::Answer(SessionDescription {
             r#type: "answer".to_owned(),
             sdp,
             id,
             mid_to_track_id,
         }));
-        let fresh = participant.subscriptions.slots.note_answered();
+        if participant.connections == Connections::Two {
+            return;
+        }
+        // What we answer is settled by it.
+        participant.subscriptions.slots.note_shown();
+        let fresh = participant.subscriptions.slots.note_agreed();
         for (mid, assignment) in fresh {
             let section = offer.sections.iter().find(|section| section.mid == mid);
             let section = section.expect("slots are sections of the offer that was just learnt");
-            self.open_relay(worker, assignment.publication);
-            self.subscribe(key, (worker, transport), section, &assignment);
+            self.subscribe(key, path, section, &assignment);
         }
     }
 
@@ -209,13 +218,15 @@ impl Room {
         }
     }
 
-    fn subscribe(
+    /// Has a track sent to a participant, as was agreed.
+    pub(super) fn subscribe(
         &mut self,
         key: ParticipantKey,
-        (worker, transport): (WorkerId, TransportId),
+        Path { worker, transport }: Path,
         section: &Section,
         assignment: &Assignment,
     ) {
+        self.open_relay(worker, assignment.publication);
         let is_video = section.kind == SectionKind::Media(MediaKind::Video);
         let rtx_ssrc = is_video.then_some(assignment.rtx_ssrc);
         let subscription = assignment.subscription;
@@ -267,13 +278,17 @@ impl Room {
                 audio: track.audio_hints(),
             };
         }
+        if participant.connections == Connections::Two {
+            return Reply::Idle;
+        }
         let assignment = participant.subscriptions.slots.carried_by(section.mid);
         assignment
             .and_then(|assignment| self.sending(assignment))
             .map_or(Reply::Idle, Reply::Send)
     }
 
-    fn sending(&self, assignment: &Assignment) -> Option<Sending> {
+    /// What is said of a track that is sent.
+    pub(super) fn sending(&self, assignment: &Assignment) -> Option<Sending> {
         let publisher = self.publisher_of(assignment.publication)?;
         let track = publisher.published(assignment.publication)?;
         Some(Sending {
@@ -287,7 +302,7 @@ impl Room {
     }
 
     /// The track of every section that carries one; clients replace their list by each answer's.
-    fn track_names(&self, participant: &Participant) -> HashMap<String, String> {
+    pub(super) fn track_names(&self, participant: &Participant) -> HashMap<String, String> {
         participant
             .subscriptions
             .slots
@@ -323,7 +338,8 @@ fn agree_on_transport(
             remote: transport.remote_ice.clone(),
         });
     }
-    let extensions = transport.extensions.or(params::extension_ids(offer));
+    let extensions = transport.extensions;
+    let extensions = extensions.or(params::extension_ids(&offer.sections));
     if transport.extensions != extensions {
         transport.extensions = extensions;
         let transport = transport.id;
@@ -349,10 +365,9 @@ fn make_transport(participant: &mut Participant, offer: &Offer, worker: WorkerId
         local_ice: local_ice.clone(),
         remote_ice: offer.ice.clone(),
         fingerprint: offer.fingerprint,
-        extensions: params::extension_ids(offer),
+        extensions: params::extension_ids(&offer.sections),
         has_data: offer.sctp().is_some(),
-        // 62 bits, so that no reader's signed number overflows (RFC 8829 section 5.2.1).
-        session_id: rand::rng().random::<u64>() >> 2,
+        session_id: session_id(),
         answers: 0,
         is_gate_open: false,
         connected_at: None,
@@ -361,6 +376,11 @@ fn make_transport(participant: &mut Participant, offer: &Offer, worker: WorkerId
         transport: id,
         params: Box::new(params::transport(offer, local_ice)),
     }
+}
+
+/// 62 bits, so that no reader's signed number overflows (RFC 8829 section 5.2.1).
+pub(super) fn session_id() -> u64 {
+    rand::rng().random::<u64>() >> 2
 }
 
 fn sends(section: &Section) -> bool {

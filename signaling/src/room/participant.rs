@@ -13,6 +13,7 @@ use sfu::id::{PublicationId, TransportId, WorkerId};
 use sfu::shard::command::DataChannel;
 use sfu::transport::params::{ExtensionIds, Fingerprint, IceCredentials};
 
+use super::offering::Offering;
 use super::outlet::Outlet;
 use super::permissions::Permissions;
 use super::recording::Gate;
@@ -53,6 +54,8 @@ pub struct Hello {
     pub token_expires_at: SystemTime,
     /// What the client says about itself.
     pub client: ClientInfo,
+    /// How it wants to be connected.
+    pub connections: Connections,
     /// Everything is to be subscribed to.
     pub is_automatic: bool,
     /// Tracks that are announced along with the join.
@@ -61,6 +64,25 @@ pub struct Hello {
     pub offer: Option<(Offer, u32)>,
     /// Where its messages go.
     pub outlet: Outlet,
+}
+
+/// How a client is connected to the media plane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connections {
+    /// By one connection, which it offers.
+    #[default]
+    One,
+    /// By two: it offers the one over which it publishes, we the one over which it receives.
+    Two,
+}
+
+/// A connection in the media plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The worker that has it.
+    pub worker: WorkerId,
+    /// Its name there.
+    pub transport: TransportId,
 }
 
 /// One participant.
@@ -95,8 +117,17 @@ pub struct Participant {
     pub is_audience_chosen: bool,
     /// What it wants of others.
     pub subscriptions: Subscriptions,
-    /// Its peer connection, once it has offered one.
+    /// How it is connected.
+    pub connections: Connections,
+    /// It does not count as here before it receives, and hears messages over that connection: settled
+    /// when it comes, because its client settles it then.
+    pub receives_first: bool,
+    /// Its browser makes up the names of tracks.
+    pub is_firefox: bool,
+    /// The connection that it offers, once it has.
     pub transport: Option<Transport>,
+    /// The connection that we offer it, where it has two.
+    pub offering: Option<Offering>,
     /// Its data channels.
     pub data: DataState,
     /// Where the room's messages were when it came; earlier ones are not for it.
@@ -146,6 +177,16 @@ pub struct Transport {
     pub answers: u64,
     /// Since when media may flow.
     pub connected_at: Option<Instant>,
+}
+
+impl Transport {
+    /// Where the media plane has it.
+    pub fn path(&self) -> Path {
+        Path {
+            worker: self.worker,
+            transport: self.id,
+        }
+    }
 }
 
 /// The state of a participant's data channels.
@@ -224,7 +265,11 @@ impl Participant {
                 is_automatic: hello.is_automatic,
                 ..Subscriptions::default()
             },
+            connections: hello.connections,
+            receives_first: hello.connections == Connections::Two && grants.video.may_subscribe(),
+            is_firefox: hello.client.browser.eq_ignore_ascii_case("firefox"),
             transport: None,
+            offering: None,
             data: DataState::default(),
             heard_from: 0,
             levels: BTreeMap::new(),
@@ -287,6 +332,65 @@ impl Participant {
         }
     }
 
+    /// The connection over which it is sent tracks.
+    pub fn receiving_path(&self) -> Option<Path> {
+        match self.connections {
+            Connections::One => self.transport.as_ref().map(Transport::path),
+            Connections::Two => self.offering.as_ref()?.path(),
+        }
+    }
+
+    /// The connection over which it is sent messages. It may send its own over either.
+    pub fn message_path(&self) -> Option<Path> {
+        match self.receives_first {
+            true => self.offering.as_ref()?.path(),
+            false => self.transport.as_ref().map(Transport::path),
+        }
+    }
+
+    /// All its connections.
+    pub fn paths(&self) -> impl Iterator<Item = Path> {
+        let offered = self.offering.as_ref().and_then(Offering::path);
+        let own = self.transport.as_ref().map(Transport::path);
+        own.into_iter().chain(offered)
+    }
+
+    /// The worker that has its connections.
+    pub fn worker(&self) -> Option<WorkerId> {
+        let own = self.transport.as_ref().map(|transport| transport.worker);
+        own.or_else(|| self.offering.as_ref().map(Offering::worker))
+    }
+
+    /// Whether a connection is its own.
+    pub fn owns(&self, transport: TransportId) -> bool {
+        self.paths().any(|path| path.transport == transport)
+    }
+
+    /// Media may flow over one of its connections.
+    pub fn note_connected(&mut self, now: Instant, transport: TransportId) {
+        if let Some(own) = self.transport.as_mut().filter(|one| one.id == transport) {
+            own.connected_at.get_or_insert(now);
+        } else if let Some(offering) = &mut self.offering {
+            offering.note_connected(now);
+        }
+    }
+
+    /// Since when it has what makes it count as here, and whether there are data channels to wait for.
+    pub fn readiness(&self) -> Option<(Instant, bool)> {
+        if self.receives_first {
+            return self.offering.as_ref()?.readiness();
+        }
+        let transport = self.transport.as_ref()?;
+        transport.connected_at.map(|at| (at, transport.has_data))
+    }
+
+    /// The media plane has lost a connection.
+    pub fn forget_path(&mut self, transport: TransportId) {
+        let is_it = |path: Path| path.transport == transport;
+        self.transport.take_if(|one| is_it(one.path()));
+        self.offering.take_if(|one| one.path().is_some_and(is_it));
+    }
+
     /// Its track of this name.
     pub fn track_mut(&mut self, sid: &str) -> Option<&mut Track> {
         self.tracks.iter_mut().find(|track| track.info.sid == sid)
@@ -338,6 +442,7 @@ mod tests {
             api_key: "clinic".into(),
             token_expires_at: SystemTime::now(),
             client: ClientInfo::default(),
+            connections: Connections::One,
             is_automatic: true,
             tracks: Vec::new(),
             offer: None,

@@ -1,7 +1,8 @@
 //! What a client asks of its room, and what it is told.
 //!
 //! Every request is checked against what the participant may do; a refusal is told with its reason
-//! and changes nothing. Offers are in [`negotiation`](super::negotiation).
+//! and changes nothing. Offers are in [`negotiation`](super::negotiation), answers in
+//! [`offering`](super::offering).
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -15,7 +16,7 @@ use super::subscriptions::{Audience, Chooser, wish};
 use super::tracks::{Track, TrackRefusal};
 use super::{Removal, Room};
 use crate::consent::{ATTRIBUTE, RECORDING_ATTRIBUTE};
-use crate::sdp::Offer;
+use crate::sdp::{Answer, Offer};
 use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::request_response::{self, Reason};
 use crate::wire::proto::signal_request::Message as Asked;
@@ -36,8 +37,10 @@ pub(super) const ATTRIBUTES_MAX: usize = 256;
 pub enum Request {
     /// An offer that was read, with its number.
     Offer(Box<Offer>, u32),
-    /// An offer that could not be read.
-    BadOffer,
+    /// An answer to an offer of ours that was read, with the number that it is said to have.
+    Answer(Box<Answer>, u32),
+    /// A session description that could not be read.
+    BadDescription,
     /// Anything else.
     Signal(Box<Asked>),
     /// Its session ended it.
@@ -49,7 +52,8 @@ impl Room {
     pub fn request(&mut self, now: Instant, key: ParticipantKey, request: Request) {
         match request {
             Request::Offer(offer, id) => self.negotiate(now, key, &offer, id),
-            Request::BadOffer => {
+            Request::Answer(answer, id) => self.answered(now, key, *answer, id),
+            Request::BadDescription => {
                 let reason = DisconnectReason::JoinFailure;
                 self.remove(now, key, Removal::told(reason, Action::Disconnect));
             }
@@ -95,8 +99,8 @@ impl Room {
             Asked::GetDataBlobRequest(request) => {
                 self.refuse(key, request.request_id, Reason::UnsupportedType, None);
             }
-            // A lite agent learns a client's addresses from its checks, not from candidates; we
-            // make no offers; the rest is for tests of the protocol's own server.
+            // A lite agent learns a client's addresses from its checks, not from candidates,
+            // whichever connection they are for; the rest is for tests of the protocol's own server.
             _ => {}
         }
     }
@@ -257,18 +261,19 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
         };
+        let path = participant.receiving_path();
         let subscriptions = &mut participant.subscriptions;
         if subscriptions.wishes.insert(publication, wish) == Some(wish) {
             return;
         }
         // The media plane hears of a wish when it hears of the subscription.
         if let Some(assignment) = subscriptions.slots.find(publication)
-            && assignment.is_answered
-            && let Some(transport) = &participant.transport
+            && assignment.is_agreed
+            && let Some(path) = path
         {
             let subscription = assignment.subscription;
             let command = Command::SetWish { subscription, wish };
-            self.spread.send(transport.worker, command);
+            self.spread.send(path.worker, command);
         }
     }
 

@@ -13,7 +13,7 @@ use sfu::id::PublicationId;
 use sfu::media::LayerWish;
 
 use super::outlet::{End, Outlet};
-use super::participant::{Participant, ParticipantKey};
+use super::participant::{Connections, Participant, ParticipantKey};
 use super::requests::LIST_MAX;
 use super::{Removal, Room};
 use crate::wire::proto::leave_request::Action;
@@ -151,10 +151,16 @@ impl Room {
         participant.is_sync_awaited = true;
         let expires_at = participant.token_expires_at.max(back.token_expires_at);
         participant.token_expires_at = expires_at;
-        // It will make an offer to restart ICE, and need not be asked for one.
-        participant.asked_at = Some(now);
-        participant.subscriptions.slots.expect_offer();
+        let connections = participant.connections;
+        if connections == Connections::One {
+            // It will make an offer to restart ICE, and need not be asked for one.
+            participant.asked_at = Some(now);
+            participant.subscriptions.slots.expect_offer();
+        }
         self.welcome_back(key);
+        if connections == Connections::Two {
+            self.offer_again(now, key);
+        }
         if let Some(state) = back.sync_state {
             self.heed(now, key, state);
         }
@@ -231,7 +237,7 @@ impl Room {
         for publication in untold {
             let is_received = |one: &Participant| {
                 let assignment = one.subscriptions.slots.find(publication);
-                assignment.is_some_and(|assignment| assignment.is_answered)
+                assignment.is_some_and(|assignment| assignment.is_agreed)
             };
             if self.participants.values().any(is_received) {
                 self.tell_publisher(publication);

@@ -1,10 +1,12 @@
 //! Which section of a participant's transport carries which track: the slot table.
 //!
-//! In single-connection mode the client offers sections to receive in, and only the client can add
-//! more. A slot is one such section. A new subscription takes a free slot, or waits until the
-//! client has added one; either way the client must offer again before media flows, because only
-//! an answer can tell it what a slot carries. A slot that lost its track is free for another only
-//! after an answer has shown it empty, so that no two tracks ever meet in one section.
+//! A slot is a section for receiving. Where the client offers (one connection), only it can add
+//! more: a new subscription takes a free slot or waits until there is one, and either way the client
+//! must offer again before media flows, because only an answer of ours can tell it what a slot
+//! carries. Where we offer (two connections), we add slots ourselves, and media flows once the client
+//! has answered. In both cases a description of ours first *shows* what a slot carries, and then both
+//! sides have *agreed* to it; a slot that lost its track is free for another only after both have
+//! agreed that it is empty, so that no two tracks ever meet in one section.
 //!
 //! Pure bookkeeping: who may have which track is decided elsewhere.
 
@@ -20,7 +22,7 @@ pub struct SlotTable {
     awaited: PerKind,
     /// The client was asked to offer again and has not yet done so.
     is_offer_awaited: bool,
-    /// Something has changed that the last answer did not say.
+    /// Something has changed that our last description did not show.
     is_stale: bool,
 }
 
@@ -29,14 +31,36 @@ struct Slot {
     mid: Mid,
     kind: MediaKind,
     state: State,
+    /// A description of ours has shown it.
+    is_known: bool,
+    /// What it carried then, for the first time: clients name what they receive in it for good.
+    named_for: Option<PublicationId>,
+}
+
+impl Slot {
+    fn is_free(&self, kind: MediaKind) -> bool {
+        self.kind == kind && matches!(self.state, State::Free)
+    }
+
+    /// How ill its name fits to a track: best is its own, then none.
+    fn strangeness(&self, publication: PublicationId) -> u8 {
+        match (self.is_known, self.named_for) {
+            (true, Some(named)) if named == publication => 0,
+            (false, _) => 1,
+            (true, _) => 2,
+        }
+    }
 }
 
 #[derive(Debug)]
 enum State {
     Free,
     Taken(Assignment),
-    /// Empty, but the last answer showed a track in it.
-    Releasing,
+    /// Empty, but both sides have agreed on a track in it, or may have.
+    Releasing {
+        /// Our last description shows it empty.
+        is_shown: bool,
+    },
 }
 
 /// A track in a slot.
@@ -50,8 +74,10 @@ pub struct Assignment {
     pub ssrc: Ssrc,
     /// Our source of its retransmissions.
     pub rtx_ssrc: Ssrc,
-    /// An answer has told the client.
-    pub is_answered: bool,
+    /// A description of ours has told the client.
+    pub is_shown: bool,
+    /// Both sides have agreed to it: media flows.
+    pub is_agreed: bool,
 }
 
 /// A number for sound and one for pictures.
@@ -98,6 +124,8 @@ impl SlotTable {
                     mid,
                     kind,
                     state: State::Free,
+                    is_known: false,
+                    named_for: None,
                 });
                 let awaited = self.awaited.of(kind);
                 *awaited = awaited.saturating_sub(1);
@@ -120,9 +148,9 @@ impl SlotTable {
                 continue;
             };
             if !wanted.iter().any(|(one, _)| *one == assignment.publication) {
-                let next = if assignment.is_answered {
+                let next = if assignment.is_shown {
                     self.is_stale = true;
-                    State::Releasing
+                    State::Releasing { is_shown: false }
                 } else {
                     State::Free
                 };
@@ -135,8 +163,8 @@ impl SlotTable {
             if self.find(publication).is_some() {
                 continue;
             }
-            let is_free = |slot: &&mut Slot| slot.kind == kind && matches!(slot.state, State::Free);
-            if let Some(slot) = self.slots.iter_mut().find(is_free) {
+            let free = self.slots.iter_mut().filter(|slot| slot.is_free(kind));
+            if let Some(slot) = free.min_by_key(|slot| slot.strangeness(publication)) {
                 slot.state = State::Taken(assign(publication));
                 self.is_stale = true;
             }
@@ -144,23 +172,27 @@ impl SlotTable {
         dropped
     }
 
-    /// What the client must be asked for now, if anything: so many sections more, or, with zeros,
-    /// just to offer again.
-    pub fn requirement(&mut self, wanted: &[(PublicationId, MediaKind)]) -> Option<PerKind> {
+    /// How many slots are missing, if those that are being released are waited for.
+    pub fn missing(&self, wanted: &[(PublicationId, MediaKind)]) -> PerKind {
         let mut missing = PerKind::default();
         for (publication, kind) in wanted {
             if self.find(*publication).is_none() {
                 *missing.of(*kind) += 1;
             }
         }
-        // A slot that is being released will do after the next answer.
         for slot in &self.slots {
-            if matches!(slot.state, State::Releasing) {
+            if matches!(slot.state, State::Releasing { .. }) {
                 let missing = missing.of(slot.kind);
                 *missing = missing.saturating_sub(1);
             }
         }
-        let more = missing.less(self.awaited);
+        missing
+    }
+
+    /// What the client must be asked for now, if anything: so many sections more, or, with zeros,
+    /// just to offer again.
+    pub fn requirement(&mut self, wanted: &[(PublicationId, MediaKind)]) -> Option<PerKind> {
+        let more = self.missing(wanted).less(self.awaited);
         let must_ask = more != PerKind::default() || (self.is_stale && !self.is_offer_awaited);
         if !must_ask {
             return None;
@@ -188,22 +220,58 @@ impl SlotTable {
         self.is_offer_awaited
     }
 
-    /// An answer that shows the table as it is goes out: returns what is told for the first time,
-    /// with the section and kind of each.
-    pub fn note_answered(&mut self) -> Vec<(Mid, Assignment)> {
+    /// Whether something has changed that our last description did not show.
+    pub fn is_stale(&self) -> bool {
+        self.is_stale
+    }
+
+    /// A description of ours that shows the table as it is goes out.
+    pub fn note_shown(&mut self) {
         self.is_stale = false;
+        for slot in &mut self.slots {
+            let carried = match &mut slot.state {
+                State::Taken(assignment) => {
+                    assignment.is_shown = true;
+                    Some(assignment.publication)
+                }
+                State::Releasing { is_shown } => {
+                    *is_shown = true;
+                    None
+                }
+                State::Free => None,
+            };
+            if !std::mem::replace(&mut slot.is_known, true) {
+                slot.named_for = carried;
+            }
+        }
+    }
+
+    /// Both sides have agreed to what our last description shows: returns what flows for the first
+    /// time, with its section.
+    pub fn note_agreed(&mut self) -> Vec<(Mid, Assignment)> {
         let mut fresh = Vec::new();
         for slot in &mut self.slots {
             match &mut slot.state {
-                State::Taken(assignment) if !assignment.is_answered => {
-                    assignment.is_answered = true;
+                State::Taken(assignment) if assignment.is_shown && !assignment.is_agreed => {
+                    assignment.is_agreed = true;
                     fresh.push((slot.mid, assignment.clone()));
                 }
-                State::Releasing => slot.state = State::Free,
-                State::Taken(_) | State::Free => {}
+                State::Releasing { is_shown: true } => slot.state = State::Free,
+                State::Taken(_) | State::Releasing { .. } | State::Free => {}
             }
         }
         fresh
+    }
+
+    /// Whether clients know a section by the name of another track than the one that it carries.
+    pub fn is_misnamed(&self, mid: Mid) -> bool {
+        let slot = self.slots.iter().find(|slot| slot.mid == mid);
+        slot.is_some_and(|slot| match &slot.state {
+            State::Taken(assignment) => {
+                slot.is_known && slot.named_for != Some(assignment.publication)
+            }
+            State::Free | State::Releasing { .. } => false,
+        })
     }
 
     /// What a section carries.
@@ -224,7 +292,7 @@ impl SlotTable {
     pub fn assignments(&self) -> impl Iterator<Item = (Mid, &Assignment)> {
         self.slots.iter().filter_map(|slot| match &slot.state {
             State::Taken(assignment) => Some((slot.mid, assignment)),
-            State::Free | State::Releasing => None,
+            State::Free | State::Releasing { .. } => None,
         })
     }
 }
@@ -243,8 +311,15 @@ mod tests {
             subscription: SubscriptionId(publication.0 + 100),
             ssrc: Ssrc(publication.0 as u32),
             rtx_ssrc: Ssrc(publication.0 as u32 + 1_000),
-            is_answered: false,
+            is_shown: false,
+            is_agreed: false,
         }
+    }
+
+    /// As in an answer of ours, which shows and agrees at once.
+    fn answer(table: &mut SlotTable) -> Vec<(Mid, Assignment)> {
+        table.note_shown();
+        table.note_agreed()
     }
 
     fn mid(text: &str) -> Mid {
@@ -269,9 +344,9 @@ mod tests {
         assert!(table.reconcile(&wanted, assign).is_empty());
         assert_eq!(table.requirement(&wanted), need(0, 0));
         assert_eq!(table.requirement(&wanted), None, "asked already");
-        let fresh = table.note_answered();
+        let fresh = answer(&mut table);
         assert_eq!(fresh.len(), 2);
-        assert_eq!(table.note_answered(), [], "told already");
+        assert_eq!(answer(&mut table), [], "told already");
         let camera = table.carried_by(mid("1")).expect("assigned");
         assert_eq!(camera.publication, CAMERA.0);
     }
@@ -290,7 +365,7 @@ mod tests {
         ];
         table.learn(&offered);
         table.reconcile(&wanted, assign);
-        assert_eq!(table.note_answered().len(), 2);
+        assert_eq!(answer(&mut table).len(), 2);
         assert_eq!(table.requirement(&wanted), None, "all is said");
     }
 
@@ -303,7 +378,7 @@ mod tests {
         // This offer was under way when the request arrived.
         let offered = [(mid("0"), MediaKind::Audio), (mid("1"), MediaKind::Video)];
         table.learn(&offered);
-        table.note_answered();
+        answer(&mut table);
         assert_eq!(table.requirement(&wanted), None);
         table.forget_requirement();
         assert_eq!(table.requirement(&wanted), need(0, 1));
@@ -313,7 +388,7 @@ mod tests {
     fn a_slot_is_free_again_only_after_an_answer_showed_it_empty() {
         let mut table = one_of_each();
         table.reconcile(&[CAMERA], assign);
-        table.note_answered();
+        answer(&mut table);
         let dropped = table.reconcile(&[SCREEN], assign);
         assert_eq!(dropped.len(), 1);
         assert!(table.find(SCREEN.0).is_none());
@@ -321,7 +396,7 @@ mod tests {
         table.learn(&[(mid("0"), MediaKind::Audio), (mid("1"), MediaKind::Video)]);
         table.reconcile(&[SCREEN], assign);
         assert!(table.find(SCREEN.0).is_none(), "not before the answer");
-        table.note_answered();
+        answer(&mut table);
         table.reconcile(&[SCREEN], assign);
         assert!(table.find(SCREEN.0).is_some());
         assert_eq!(table.requirement(&[SCREEN]), need(0, 0));
@@ -339,9 +414,63 @@ mod tests {
     fn a_section_that_vanishes_gives_up_its_track() {
         let mut table = one_of_each();
         table.reconcile(&[CAMERA], assign);
-        table.note_answered();
+        answer(&mut table);
         let lost = table.learn(&[(mid("0"), MediaKind::Audio)]);
         assert_eq!(lost.len(), 1);
         assert_eq!(table.requirement(&[CAMERA]), need(0, 1));
+    }
+
+    #[test]
+    fn what_is_offered_flows_once_it_is_answered() {
+        let mut table = one_of_each();
+        table.reconcile(&[CAMERA], assign);
+        table.note_shown();
+        assert!(!table.is_stale());
+        // The microphone came after the offer, so the answer to that says nothing about it.
+        table.reconcile(&[CAMERA, VOICE], assign);
+        let fresh = table.note_agreed();
+        assert_eq!(fresh.len(), 1);
+        assert_eq!(fresh[0].1.publication, CAMERA.0);
+        assert!(table.is_stale());
+        table.note_shown();
+        assert_eq!(table.note_agreed().len(), 1);
+    }
+
+    #[test]
+    fn a_track_that_ends_while_it_is_offered_leaves_its_slot_only_after_another_offer() {
+        let mut table = one_of_each();
+        table.reconcile(&[CAMERA], assign);
+        table.note_shown();
+        assert_eq!(table.reconcile(&[SCREEN], assign).len(), 1);
+        assert_eq!(table.note_agreed(), [], "it has ended");
+        table.reconcile(&[SCREEN], assign);
+        assert!(table.find(SCREEN.0).is_none(), "the camera was agreed to");
+        assert_eq!(table.missing(&[SCREEN]), PerKind::default(), "it will do");
+        assert!(table.is_stale());
+        table.note_shown();
+        assert_eq!(table.note_agreed(), []);
+        table.reconcile(&[SCREEN], assign);
+        assert!(table.find(SCREEN.0).is_some());
+    }
+
+    #[test]
+    fn a_track_that_comes_back_gets_the_slot_with_its_name() {
+        let mut table = SlotTable::default();
+        let [one, other] = [mid("1"), mid("2")].map(|mid| (mid, MediaKind::Video));
+        table.learn(&[one]);
+        table.reconcile(&[CAMERA], assign);
+        answer(&mut table);
+        table.learn(&[one, other]);
+        table.reconcile(&[CAMERA, SCREEN], assign);
+        answer(&mut table);
+        assert!(!table.is_misnamed(one.0) && !table.is_misnamed(other.0));
+        table.reconcile(&[], assign);
+        answer(&mut table);
+        table.reconcile(&[SCREEN], assign);
+        assert!(table.carried_by(other.0).is_some() && !table.is_misnamed(other.0));
+        answer(&mut table);
+        let scope = (PublicationId(4), MediaKind::Video);
+        table.reconcile(&[SCREEN, scope], assign);
+        assert!(table.is_misnamed(one.0), "its client calls it a camera");
     }
 }

@@ -14,7 +14,7 @@ use sfu::transport::srtp::Profile;
 use prost::Message as _;
 
 use super::outlet::{End, Item, Outlet};
-use super::participant::{Hello, ParticipantKey};
+use super::participant::{Connections, Hello, ParticipantKey};
 use super::requests::Request;
 use super::{Removal, Room, Setup};
 use crate::config::{Limits, RoomsConfig};
@@ -33,6 +33,7 @@ use crate::wire::proto::{
 
 mod dynacast;
 mod moderation;
+mod offering;
 mod recording;
 mod resume;
 
@@ -108,6 +109,15 @@ impl Scene {
     }
 
     fn join_as(&mut self, grants: Grants) -> Result<Client, ApiError> {
+        self.enter_by(grants, Connections::One, "Chrome")
+    }
+
+    fn enter_by(
+        &mut self,
+        grants: Grants,
+        connections: Connections,
+        browser: &str,
+    ) -> Result<Client, ApiError> {
         let outlet = Outlet::new(1 << 20);
         let mut client = Client {
             key: ParticipantKey(0),
@@ -123,10 +133,14 @@ impl Scene {
             grants,
             api_key: "clinic".into(),
             token_expires_at: SystemTime::now(),
-            client: proto::ClientInfo::default(),
+            client: proto::ClientInfo {
+                browser: browser.into(),
+                ..proto::ClientInfo::default()
+            },
+            connections,
             is_automatic: true,
             tracks: Vec::new(),
-            offer: Some(client.offer()),
+            offer: (connections == Connections::One).then(|| client.offer()),
             outlet,
         };
         client.key = self.room.join(self.now, hello)?;
@@ -924,7 +938,9 @@ fn one_may_describe_oneself_with_the_right_to() {
 fn an_offer_that_cannot_be_read_ends_the_session() {
     let mut scene = Scene::new();
     let doctor = scene.join("wang");
-    scene.room.request(scene.now, doctor.key, Request::BadOffer);
+    scene
+        .room
+        .request(scene.now, doctor.key, Request::BadDescription);
     let said = doctor.said();
     assert!(matches!(said.last(), Some(Message::Leave(_))), "{said:?}");
     assert!(scene.room.is_empty());

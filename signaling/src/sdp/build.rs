@@ -1,8 +1,9 @@
-//! Our answer to an offer, as text.
+//! Our answer to an offer, and our own offers, as text.
 //!
-//! An answer is a reply to each section in order. Sections that may be used again stay in the
-//! bundle as `inactive` with port 9: port 0 would retire them for good, and a bundle whose first
-//! section is retired loses its transport. What a section of ours carries is decided elsewhere.
+//! An answer is a reply to each section in order, an offer says the same of sections that are ours.
+//! Sections that may be used again stay in the bundle as `inactive` with port 9: port 0 would retire
+//! them for good, and a bundle whose first section is retired loses its transport. What a section of
+//! ours carries is decided elsewhere.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -13,12 +14,12 @@ use sfu::unit::Ssrc;
 
 use super::parse::{Feedback, Offer, OfferedCodec, Section, SectionKind};
 
-/// What every section of an answer says about the one transport.
+/// What every section of a description of ours says about the one transport.
 #[derive(Clone, Copy, Debug)]
 pub struct Transport<'a> {
     /// Names this description; constant for the life of a transport.
     pub session_id: u64,
-    /// Counts its answers.
+    /// Counts its descriptions.
     pub version: u64,
     /// Our credentials.
     pub ice: &'a IceCredentials,
@@ -30,7 +31,7 @@ pub struct Transport<'a> {
     pub message_size_max: usize,
 }
 
-/// Our reply to one section.
+/// What we say of one section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Never.
@@ -76,23 +77,52 @@ pub struct Sending {
     pub stereo: bool,
 }
 
+impl Sending {
+    /// The same, with the track's id in place of the stream's: for those who go by that. It is not
+    /// kept in step with others of its stream then.
+    #[must_use]
+    pub fn named_by_stream(self) -> Self {
+        Self {
+            stream: format!("{}|{}", self.cname, self.track),
+            ..self
+        }
+    }
+}
+
 /// Writes the answer. There must be one reply for each section of the offer.
 pub fn answer(offer: &Offer, transport: &Transport<'_>, replies: &[Reply]) -> String {
+    // We are ICE-lite and the DTLS server, so that a client's first packet after its checks is
+    // already one of the handshake.
+    describe(&offer.sections, transport, "passive", replies)
+}
+
+/// Writes an offer of ours, with what each of its sections carries now.
+pub fn offer(sections: &[Section], transport: &Transport<'_>, replies: &[Reply]) -> String {
+    // RFC 8829 section 5.2.1 wants the choice left open; clients take the active part.
+    describe(sections, transport, "actpass", replies)
+}
+
+fn describe(
+    sections: &[Section],
+    transport: &Transport<'_>,
+    setup: &'static str,
+    replies: &[Reply],
+) -> String {
     assert_eq!(
-        offer.sections.len(),
+        sections.len(),
         replies.len(),
-        "an answer has a section for each that was offered"
+        "something is said of each section"
     );
     // Chromium's sections come to about 900 bytes each.
     let mut text = Lines(String::with_capacity(512 + 1_024 * replies.len()));
-    write_head(&mut text, offer, transport, replies);
+    write_head(&mut text, sections, transport, replies);
     let mut candidates = transport.candidates;
-    for (section, reply) in offer.sections.iter().zip(replies) {
+    for (section, reply) in sections.iter().zip(replies) {
         if *reply == Reply::Reject {
             write_rejected(&mut text, section);
             continue;
         }
-        write_section(&mut text, section, transport, reply);
+        write_section(&mut text, section, (transport, setup), reply);
         // A bundle has one transport: its first section says where it is.
         write_candidates(&mut text, std::mem::take(&mut candidates));
     }
@@ -112,15 +142,19 @@ macro_rules! line {
     ($text:expr, $($part:tt)*) => { $text.line(format_args!($($part)*)) };
 }
 
-fn write_head(text: &mut Lines, offer: &Offer, transport: &Transport<'_>, replies: &[Reply]) {
+fn write_head(
+    text: &mut Lines,
+    sections: &[Section],
+    transport: &Transport<'_>,
+    replies: &[Reply],
+) {
     line!(text, "v=0");
     let (id, version) = (transport.session_id, transport.version);
     line!(text, "o=- {id} {version} IN IP4 127.0.0.1");
     line!(text, "s=-");
     line!(text, "t=0 0");
     line!(text, "a=ice-lite");
-    let mids: Vec<&str> = offer
-        .sections
+    let mids: Vec<&str> = sections
         .iter()
         .zip(replies)
         .filter(|(_, reply)| **reply != Reply::Reject)
@@ -146,7 +180,12 @@ fn write_rejected(text: &mut Lines, section: &Section) {
     line!(text, "a=mid:{}", section.mid);
 }
 
-fn write_section(text: &mut Lines, section: &Section, transport: &Transport<'_>, reply: &Reply) {
+fn write_section(
+    text: &mut Lines,
+    section: &Section,
+    (transport, setup): (&Transport<'_>, &str),
+    reply: &Reply,
+) {
     let codecs = answered_codecs(section, reply);
     match section.kind {
         SectionKind::Media(kind) => {
@@ -157,7 +196,7 @@ fn write_section(text: &mut Lines, section: &Section, transport: &Transport<'_>,
             line!(text, "c=IN IP4 0.0.0.0");
         }
     }
-    write_transport(text, transport);
+    write_transport(text, transport, setup);
     line!(text, "a=mid:{}", section.mid);
     match section.kind {
         SectionKind::Media(kind) => write_media(text, kind, section, reply, &codecs),
@@ -195,7 +234,7 @@ fn write_media_line(text: &mut Lines, kind: MediaKind, section: &Section, codecs
     line!(text, "c=IN IP4 0.0.0.0");
 }
 
-fn write_transport(text: &mut Lines, transport: &Transport<'_>) {
+fn write_transport(text: &mut Lines, transport: &Transport<'_>, setup: &str) {
     line!(text, "a=ice-ufrag:{}", transport.ice.ufrag);
     line!(text, "a=ice-pwd:{}", transport.ice.password);
     let digest: Vec<String> = transport
@@ -205,7 +244,7 @@ fn write_transport(text: &mut Lines, transport: &Transport<'_>) {
         .map(|byte| format!("{byte:02X}"))
         .collect();
     line!(text, "a=fingerprint:sha-256 {}", digest.join(":"));
-    line!(text, "a=setup:passive");
+    line!(text, "a=setup:{setup}");
 }
 
 fn write_candidates(text: &mut Lines, candidates: &[SocketAddr]) {
@@ -225,7 +264,7 @@ fn write_candidates(text: &mut Lines, candidates: &[SocketAddr]) {
     }
 }
 
-/// The codecs that an answer lists: those agreed on when something flows, all of ours while idle.
+/// The codecs that are listed: those agreed on when something comes, else all of ours.
 fn answered_codecs(section: &Section, reply: &Reply) -> Vec<OfferedCodec> {
     let Reply::Receive { codecs, .. } = reply else {
         return section.codecs.clone();
@@ -253,6 +292,9 @@ fn write_media(
     line!(text, "a=rtcp-rsize");
     for codec in codecs {
         write_codec(text, kind, codec, reply);
+        if codec.params.codec == Codec::Red {
+            write_redundancy(text, codec, section);
+        }
     }
     match reply {
         Reply::Receive { .. } => write_rids(text, section),
@@ -291,6 +333,15 @@ fn write_codec(text: &mut Lines, kind: MediaKind, offered: &OfferedCodec, reply:
     if let Some(rtx) = params.rtx_payload_type {
         line!(text, "a=rtpmap:{} rtx/{rate}", rtx.0);
         line!(text, "a=fmtp:{} apt={number}", rtx.0);
+    }
+}
+
+/// What redundant audio is made of (RFC 2198 section 5): Opus and Opus once more.
+fn write_redundancy(text: &mut Lines, red: &OfferedCodec, section: &Section) {
+    let mut offered = section.codecs.iter().map(|one| one.params);
+    if let Some(opus) = offered.find(|one| one.codec == Codec::Opus) {
+        let (red, opus) = (red.params.payload_type.0, opus.payload_type.0);
+        line!(text, "a=fmtp:{red} {opus}/{opus}");
     }
 }
 

@@ -25,16 +25,16 @@ pub fn transport(offer: &Offer, local_ice: IceCredentials) -> TransportParams {
         local_ice,
         remote_ice: offer.ice.clone(),
         remote_fingerprint: offer.fingerprint,
-        extensions: extension_ids(offer),
+        extensions: extension_ids(&offer.sections),
         sctp: offer.sctp(),
     }
 }
 
 /// How the client numbers header extensions. Within a bundle a number means the same everywhere
 /// (RFC 8843 section 9.2), so the first section that names one decides.
-pub fn extension_ids(offer: &Offer) -> ExtensionIds {
+pub fn extension_ids(sections: &[Section]) -> ExtensionIds {
     let mut ids = ExtensionIds::default();
-    let sections = offer.sections.iter().filter(|one| !one.is_rejected);
+    let sections = sections.iter().filter(|one| !one.is_rejected);
     for (id, extension) in sections.flat_map(|section| &section.extensions) {
         let place = match extension {
             Extension::Mid => &mut ids.mid,

@@ -1,4 +1,4 @@
-//! A client's offer, from text to values.
+//! A client's description, from text to values: an offer, and what an answer has in common with one.
 //!
 //! The syntax is read by `rtc-sdp` after the text's size, lines and sections have been counted;
 //! what the attributes mean is read here. Everything is kept in bounded, checked types, so that
@@ -199,6 +199,16 @@ pub struct Source {
 impl Offer {
     /// Reads an offer.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, SdpError> {
+        // We are the DTLS server; a client that insists on being one as well cannot be served.
+        Self::read(text, limits, |setup| setup != Some("passive"))
+    }
+
+    /// Reads a description of a client whose part in DTLS is as it must be.
+    pub(super) fn read(
+        text: &str,
+        limits: &Limits,
+        is_good_setup: fn(Option<&str>) -> bool,
+    ) -> Result<Self, SdpError> {
         check_size(text, limits)?;
         let session = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
             .map_err(|_| SdpError::Malformed)?;
@@ -217,8 +227,12 @@ impl Offer {
             session: &session,
             media: &session.media_descriptions[first],
         };
+        let ice = first.ice()?;
+        if !is_good_setup(first.value("setup")) {
+            return Err(SdpError::Unusable("setup"));
+        }
         Ok(Self {
-            ice: first.ice()?,
+            ice,
             fingerprint: first.fingerprint()?,
             sections,
         })
@@ -292,10 +306,6 @@ impl Scope<'_> {
     }
 
     fn fingerprint(&self) -> Result<Fingerprint, SdpError> {
-        // We are the DTLS server; a client that insists on being one as well cannot be served.
-        if self.value("setup") == Some("passive") {
-            return Err(SdpError::Unusable("setup"));
-        }
         self.media
             .attributes
             .iter()

@@ -220,6 +220,7 @@ impl Reader<'_> {
                 return Ok(());
             }
             Some(Asked::Offer(offer)) => negotiate::read(&offer, &config.limits),
+            Some(Asked::Answer(answer)) => negotiate::read_answer(&answer, &config.limits),
             Some(asked) => Request::Signal(Box::new(asked)),
         };
         let is_heard = self.session.seat.ask(request).await;

@@ -5,10 +5,10 @@ use crate::config::Limits;
 use crate::consent;
 use crate::error::ApiError;
 use crate::room::outlet::Outlet;
-use crate::room::participant::Hello;
+use crate::room::participant::{Connections, Hello};
 use crate::room::requests::Request;
 use crate::room::resume::Return;
-use crate::sdp::{Offer, SdpError};
+use crate::sdp::{Answer, Offer, SdpError};
 use crate::token::Verified;
 use crate::wire::proto::{JoinRequest, SessionDescription};
 use crate::wire::{WireError, decode_join_request};
@@ -25,7 +25,18 @@ pub fn read(offer: &SessionDescription, limits: &Limits) -> Request {
         Ok(parsed) => Request::Offer(Box::new(parsed), offer.id),
         Err(error) => {
             tracing::debug!(%error, "an offer was refused");
-            Request::BadOffer
+            Request::BadDescription
+        }
+    }
+}
+
+/// Reads an answer for the room.
+pub fn read_answer(answer: &SessionDescription, limits: &Limits) -> Request {
+    match Answer::parse(&answer.sdp, limits) {
+        Ok(parsed) => Request::Answer(Box::new(parsed), answer.id),
+        Err(error) => {
+            tracing::debug!(%error, "an answer was refused");
+            Request::BadDescription
         }
     }
 }
@@ -39,7 +50,12 @@ pub fn read_join_request(text: &str, limits: &Limits) -> Result<JoinRequest, Api
 }
 
 /// What the room needs to know about somebody who asks to be let in.
-pub fn hello(verified: Verified, request: JoinRequest, limits: &Limits) -> Result<Hello, ApiError> {
+pub fn hello(
+    verified: Verified,
+    request: JoinRequest,
+    connections: Connections,
+    limits: &Limits,
+) -> Result<Hello, ApiError> {
     let Verified {
         key: api_key,
         expires_at: token_expires_at,
@@ -95,6 +111,7 @@ pub fn hello(verified: Verified, request: JoinRequest, limits: &Limits) -> Resul
         api_key,
         token_expires_at,
         client: request.client_info.unwrap_or_default(),
+        connections,
         is_automatic: settings.auto_subscribe,
         tracks: request.add_track_requests,
         offer,
@@ -130,6 +147,10 @@ mod tests {
         }
     }
 
+    fn hello(verified: Verified, request: JoinRequest) -> Result<Hello, ApiError> {
+        super::hello(verified, request, Connections::One, &Limits::default())
+    }
+
     fn request() -> JoinRequest {
         JoinRequest {
             metadata: "chief physician".into(),
@@ -140,8 +161,7 @@ mod tests {
 
     #[test]
     fn a_client_cannot_promote_itself() {
-        let hello =
-            hello(verified(Grants::default()), request(), &Limits::default()).expect("small");
+        let hello = hello(verified(Grants::default()), request()).expect("small");
         assert_eq!(hello.grants.metadata, "");
         assert!(hello.grants.attributes.is_empty());
     }
@@ -152,8 +172,7 @@ mod tests {
             participant_attributes: [(consent::ATTRIBUTE.to_owned(), word.to_owned())].into(),
             ..Default::default()
         };
-        let limits = Limits::default();
-        let hello = |word| hello(verified(Grants::default()), answer(word), &limits);
+        let hello = |word| hello(verified(Grants::default()), answer(word));
         let granted = hello("granted").expect("small");
         assert_eq!(granted.grants.attributes[consent::ATTRIBUTE], "granted");
         assert!(hello(&"x".repeat(ANSWER_BYTES_MAX + 1)).is_err());
@@ -163,7 +182,7 @@ mod tests {
     fn with_the_right_to_a_client_may_describe_itself() {
         let mut grants = Grants::default();
         grants.video.can_update_own_metadata = Some(true);
-        let hello = hello(verified(grants), request(), &Limits::default()).expect("small");
+        let hello = hello(verified(grants), request()).expect("small");
         assert_eq!(hello.grants.metadata, "chief physician");
         assert_eq!(hello.grants.attributes["role"], "chief");
     }
@@ -178,7 +197,7 @@ mod tests {
                 }),
                 ..Default::default()
             };
-            hello(verified(Grants::default()), request, &Limits::default()).err()
+            hello(verified(Grants::default()), request).err()
         };
         let bomb = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(10_000);
         assert!(matches!(

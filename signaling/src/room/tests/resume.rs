@@ -12,7 +12,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Scene {
-    fn cut(&mut self, client: &Client, loss: Loss) {
+    pub(super) fn cut(&mut self, client: &Client, loss: Loss) {
         self.room.lose(self.now, client.key, &client.outlet, loss);
         client.said();
     }
@@ -30,7 +30,7 @@ impl Scene {
     }
 
     /// The client comes back over a socket of its own. Returns the old one's outlet.
-    fn resume(&mut self, client: &mut Client) -> Outlet {
+    pub(super) fn resume(&mut self, client: &mut Client) -> Outlet {
         let back = self.back(client);
         let before = std::mem::replace(&mut client.outlet, back.outlet.clone());
         let key = self.room.resume(self.now, back);
@@ -39,7 +39,7 @@ impl Scene {
         before
     }
 
-    fn sid(&self, client: &Client) -> String {
+    pub(super) fn sid(&self, client: &Client) -> String {
         self.room.participants[&client.key].sid.clone()
     }
 }
@@ -57,7 +57,7 @@ fn sync(state: SyncState) -> Asked {
     Asked::SyncState(state)
 }
 
-fn leave_of(said: &[Message]) -> Option<(DisconnectReason, Action)> {
+pub(super) fn leave_of(said: &[Message]) -> Option<(DisconnectReason, Action)> {
     said.iter().find_map(|message| match message {
         Message::Leave(leave) => Some((leave.reason(), leave.action())),
         _ => None,
