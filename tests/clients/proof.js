@@ -168,6 +168,13 @@
         .map(({ srtpCipher, dtlsState, tlsVersion }) => ({ srtpCipher, dtlsState, tlsVersion }));
     },
 
+    // How many sections each open transport has, as the other side described them.
+    sections() {
+      const open = transports.filter((one) => one.connectionState !== 'closed');
+      const described = open.map((one) => one.remoteDescription?.sdp ?? '');
+      return described.map((sdp) => sdp.split('\r\nm=').length - 1);
+    },
+
     // What there is to know for the log of a failed test.
     async dump() {
       const told = [

@@ -142,10 +142,14 @@ fn a_token_that_grants_nothing_here_is_refused_before_the_upgrade() {
         ),
     ];
     for (what, token, status) in table {
-        let joining = signal::target(&token, &signal::join_request(None));
-        let answer = http::refused_upgrade(server.address(), &joining);
-        assert_eq!(answer.status, status, "{what}: {answer:?}");
-        is_one_plain_sentence(&answer);
+        for joining in [
+            signal::target(&token, &signal::join_request(None)),
+            signal::target_with_two(&token, ""),
+        ] {
+            let answer = http::refused_upgrade(server.address(), &joining);
+            assert_eq!(answer.status, status, "{what}: {answer:?}");
+            is_one_plain_sentence(&answer);
+        }
         let asking = format!("/rtc/v1/validate?access_token={token}");
         let answer = http::get(
             server.address(),
@@ -194,12 +198,16 @@ fn only_the_tokens_own_room_is_said_not_to_exist() {
 }
 
 #[test]
-fn the_older_protocol_is_answered_404() {
+fn without_an_upgrade_there_is_nothing() {
     let server = patient_server("");
     let token = token::join("li", "ward-3");
-    let target = format!("/rtc?access_token={token}&auto_subscribe=1&sdk=js&protocol=16");
-    assert_eq!(http::refused_upgrade(server.address(), &target).status, 404);
-    assert_eq!(http::get(server.address(), "/rtc/v1", &[]).status, 404);
+    let targets = [
+        signal::target(&token, &signal::join_request(None)),
+        signal::target_with_two(&token, ""),
+    ];
+    for target in targets {
+        assert_eq!(http::get(server.address(), &target, &[]).status, 404);
+    }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -259,6 +267,14 @@ fn a_join_request_that_is_none_is_refused_cheaply() {
                 offer_bomb(format!("{head}{sections}")),
             ),
         ),
+        (
+            "attributes that are none",
+            signal::target_with_two(&token, "&attributes=%25%25%25"),
+        ),
+        (
+            "attributes that nest",
+            signal::target_with_two(&token, &format!("&attributes={}", "W1tb".repeat(10_000))),
+        ),
     ];
     for (what, target) in table {
         let (memory, time) = (server.resident_bytes(), server.cpu_time());
@@ -300,6 +316,47 @@ fn an_offer_that_is_a_bomb_ends_its_own_session_only() {
         };
         // The server may close before it has read a message that is beyond its bound.
         let _ = session.try_send(Request::Offer(offer));
+        let ending = session.ending(Duration::from_secs(5));
+        assert!(ending.is_some(), "bomb {n} was taken");
+        let spent = server.cpu_time() - time;
+        assert!(spent <= CPU_PER_BOMB_MAX, "bomb {n} cost {spent:?}");
+        bystander.is_served();
+    }
+}
+
+#[test]
+fn an_answer_that_is_a_bomb_or_to_something_else_ends_its_own_session_only() {
+    let server = patient_server("");
+    let mut bystander = Bystander::join(&server);
+    let other = Credentials {
+        ufrag: "abcd".to_owned(),
+        password: "p".repeat(24),
+    };
+    let other = signal::offer(&other, &["07"; 32].join(":"), "cid").replace("actpass", "active");
+    let bombs = [
+        "a=x\r\n".repeat(10_000),
+        "x".repeat(1 << 20),
+        String::new(),
+        other,
+    ];
+    for (n, sdp) in bombs.into_iter().enumerate() {
+        let token = token::join(&format!("li-{n}"), "ward-3");
+        let target = signal::target_with_two(&token, "");
+        let mut session = Session::open(server.address(), &target);
+        let offer = session.expect("the offer", |message| match message {
+            Response::Offer(offer) => Some(offer.clone()),
+            _ => None,
+        });
+        assert_eq!(offer.id, 1);
+        let time = server.cpu_time();
+        let answer = SessionDescription {
+            r#type: "answer".into(),
+            sdp,
+            id: 1,
+            ..Default::default()
+        };
+        // The server may close before it has read a message that is beyond its bound.
+        let _ = session.try_send(Request::Answer(answer));
         let ending = session.ending(Duration::from_secs(5));
         assert!(ending.is_some(), "bomb {n} was taken");
         let spent = server.cpu_time() - time;

@@ -11,8 +11,8 @@ use tests::token;
 const SIGNAL_SUITE_TESTS: usize = 35;
 const RTC_NODE_SUITE_TESTS: usize = 29;
 
-/// What the signalling suite asks of each of the two paths.
-const ON_V1: [&str; 16] = [
+/// What the signalling suite asks of each of the two paths: for one connection and for two.
+const ON_EITHER_PATH: [&str; 16] = [
     "connects and reports CONNECTED with a join response",
     "stays connected past the ping timeout while the server pongs",
     "closes with a ping timeout when the server stops ponging",
@@ -31,19 +31,15 @@ const ON_V1: [&str; 16] = [
     "surfaces a 5xx validate as a WebSocket error (ws error shadows 5xx→internal)",
 ];
 
-/// The v0 upgrade answers 404; only what `/rtc/validate` tells the client can pass.
-const ON_V0: [&str; 4] = [
-    "classifies an invalid token as NotAllowed",
-    "classifies room-not-found as NotAllowed",
-    "classifies a wrong-path 404 as ServiceNotFound",
-    "surfaces a 5xx validate as a WebSocket error (ws error shadows 5xx→internal)",
+/// What it asks of the connection below.
+const ON_TRANSPORT: [&str; 3] = [
+    "classifies an unreachable server as ServerUnreachable",
+    "cancels the connect when the AbortSignal fires mid-connection",
+    "times out when the socket opens but no first message arrives",
 ];
 
-/// The other two transport tests join over v0.
-const ON_TRANSPORT: [&str; 1] = ["classifies an unreachable server as ServerUnreachable"];
-
 #[test]
-fn the_21_signalling_tests_of_livekit_client_that_need_no_v0_pass_in_chromium() {
+fn the_35_signalling_tests_of_livekit_client_pass_in_chromium() {
     in_real_time(pass_signalling);
 }
 
@@ -56,21 +52,16 @@ fn pass_signalling() {
         &[("LK_TEST_SERVER_URL", &url)],
         Duration::from_secs(180),
     );
-    let expected: BTreeSet<String> = ON_V1
+    let expected: BTreeSet<String> = ON_EITHER_PATH
         .iter()
-        .map(|test| format!("SignalClient e2e 'v1' path {test}"))
-        .chain(
-            ON_V0
-                .iter()
-                .map(|test| format!("SignalClient e2e 'v0' path {test}")),
-        )
+        .flat_map(|test| ["v0", "v1"].map(|path| format!("SignalClient e2e '{path}' path {test}")))
         .chain(
             ON_TRANSPORT
                 .iter()
                 .map(|test| format!("SignalClient e2e transport failures {test}")),
         )
         .collect();
-    assert_eq!(expected.len(), 21);
+    assert_eq!(expected.len(), SIGNAL_SUITE_TESTS);
     assert_eq!(
         outcome.total(),
         SIGNAL_SUITE_TESTS,

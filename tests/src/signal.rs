@@ -57,6 +57,11 @@ pub fn target_of(token: &str, compression: Compression, join_request: Vec<u8>) -
     format!("/rtc/v1?access_token={token}&join_request={parameter}")
 }
 
+/// The request target of a join with two connections, which says what it wants in the query.
+pub fn target_with_two(token: &str, options: &str) -> String {
+    format!("/rtc?access_token={token}&auto_subscribe=1&sdk=android&protocol=16{options}")
+}
+
 /// How the server ended a WebSocket.
 #[derive(Debug)]
 pub enum Ending {
