@@ -4,6 +4,7 @@
 //! browsers at once on a small machine would measure each other.
 
 mod binary;
+mod connections;
 mod disk;
 mod export;
 mod firefox;
