@@ -6,6 +6,7 @@
 //! to [`TARGETS`] in the same change.
 
 use crate::rtp::codec::{PayloadInfo, h264, opus, red, vp8};
+use crate::rtp::dependency::{self, Descriptor, Structure};
 use crate::rtp::packet::Header;
 use crate::rtp::rtcp::twcc::Recorder;
 use crate::rtp::rtcp::{Rtcp, parse_compound};
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("h264", h264_units),
     ("opus", opus_packet),
     ("red", red_blocks),
+    ("dependency", dependency_descriptor),
     ("srtp", srtp_inbound),
     ("stun", stun),
     ("dcep", dcep),
@@ -185,6 +187,35 @@ pub fn red_blocks(bytes: &[u8]) {
     assert!(media < bytes.len());
     let primary = red::primary(bytes).expect("the same bytes");
     assert!(bytes.ends_with(primary.payload));
+}
+
+/// Dependency descriptors one after the other, each behind a byte that says how long it is: a
+/// structure holds for those after it.
+pub fn dependency_descriptor(bytes: &[u8]) {
+    let mut known: Option<Structure> = None;
+    let mut rest = bytes;
+    while let Some((&len, behind)) = rest.split_first() {
+        let (value, behind) = behind.split_at(behind.len().min(len.into()));
+        rest = behind;
+        let Ok(read) = Descriptor::parse(value, known.as_ref()) else {
+            continue;
+        };
+        assert!(usize::from(read.spatial) < dependency::SPATIAL_MAX);
+        assert!(read.temporal < dependency::TEMPORAL_MAX);
+        if let Some(structure) = read.structure {
+            assert!((1..=dependency::TARGETS_MAX).contains(&structure.targets.into()));
+            assert!(read.spatial < structure.spatial_layers());
+            assert!(read.temporal < structure.temporal_layers());
+            known = Some(*structure);
+        }
+        let holds = known.as_ref().expect("nothing is read without a structure");
+        assert_eq!(read.indications.len(), usize::from(holds.targets));
+        let unknown = |active: u32| active >> (holds.targets - 1) >> 1;
+        assert!(
+            read.active_targets
+                .is_none_or(|active| unknown(active) == 0)
+        );
+    }
 }
 
 /// SRTP and SRTCP of a profile that the length chooses: nothing that was not sealed opens, and what

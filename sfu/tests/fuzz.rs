@@ -108,6 +108,7 @@ targets! {
     h264,
     opus,
     red,
+    dependency,
     srtp,
     stun,
     dcep,

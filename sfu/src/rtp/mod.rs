@@ -5,6 +5,7 @@
 //! bytes from the network may be anything. What a packet means for a room is decided elsewhere.
 
 pub mod codec;
+pub mod dependency;
 pub mod extension;
 pub mod packet;
 pub mod rtcp;
