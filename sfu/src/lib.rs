@@ -21,6 +21,7 @@ pub mod media;
 pub mod net;
 pub mod pages;
 pub mod publication;
+pub mod quality;
 pub mod relay;
 pub mod room;
 pub mod rtp;

@@ -338,6 +338,11 @@ impl Layer {
         &mut self.reception
     }
 
+    /// How unevenly packets arrive, in units of the timestamp.
+    pub fn jitter(&self) -> u32 {
+        self.reception.jitter()
+    }
+
     /// The highest number so far.
     pub fn highest(&self) -> Option<crate::unit::SeqNo> {
         self.reception.highest()

@@ -31,6 +31,10 @@ pub struct ReceptionNumbers {
     pub highest_extended: u32,
     /// Jitter in timestamp units.
     pub jitter: u32,
+    /// What should have come since the last report.
+    pub expected: u32,
+    /// Of that, what has not.
+    pub lost: u32,
 }
 
 impl Reception {
@@ -61,6 +65,11 @@ impl Reception {
         self.highest
     }
 
+    /// How unevenly packets arrive, in units of the timestamp.
+    pub fn jitter(&self) -> u32 {
+        (self.jitter >> 4) as u32
+    }
+
     /// Packets received.
     pub fn received(&self) -> u64 {
         self.received
@@ -83,7 +92,9 @@ impl Reception {
             cumulative_lost: lost.clamp(-0x80_0000, 0x7f_ffff) as i32,
             // Our numbers begin at 1 << 16; on the wire the count of wraps begins at 0.
             highest_extended: (highest.0 - (1 << 16)) as u32,
-            jitter: (self.jitter >> 4) as u32,
+            jitter: self.jitter(),
+            expected: expected_since as u32,
+            lost: lost_since as u32,
         })
     }
 }

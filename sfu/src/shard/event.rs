@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::command::DataChannel;
 use crate::error::CommandError;
 use crate::id::{PublicationId, RoomId, SubscriptionId, TransportId};
+use crate::quality::Rating;
 use crate::stats::StatsSnapshot;
 use crate::transport::srtp::Profile;
 
@@ -58,6 +59,13 @@ pub enum EventKind {
     Speakers {
         /// The changes.
         speakers: Vec<Speaker>,
+    },
+    /// A connection is better or worse than it was. It begins as excellent.
+    Quality {
+        /// Whose.
+        transport: TransportId,
+        /// How good it is now.
+        rating: Rating,
     },
     /// A message arrived over a data channel.
     Data {

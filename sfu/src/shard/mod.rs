@@ -18,6 +18,7 @@ pub mod output;
 pub(crate) mod padding;
 mod peer;
 mod pending;
+mod rating;
 mod recording;
 mod reports;
 mod router;
@@ -190,6 +191,7 @@ impl Shard {
                 TimerKey::Sounds => self.router.release_sounds(),
                 TimerKey::Stats => {
                     self.router.lapse_relays(now);
+                    self.router.rate_peers(now);
                     let snapshot = Box::new(self.stats());
                     self.router.events.push_back(Event {
                         room: None,
@@ -204,7 +206,9 @@ impl Shard {
     /// After a standstill: whoever seems silent may have been talking to nobody.
     fn excuse_silence(&mut self, now: Instant) {
         for &place in self.transports.values() {
-            self.router.peers[place].transport.excuse_silence(now);
+            let peer = &mut self.router.peers[place];
+            peer.transport.excuse_silence(now);
+            peer.media.quality.excuse_silence(now);
         }
     }
 

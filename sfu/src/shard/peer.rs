@@ -14,6 +14,7 @@ use super::StableHash;
 use super::pending::Chain;
 use crate::congestion::feedback::ArrivalFeedback;
 use crate::id::TransportId;
+use crate::quality::Meter;
 use crate::transport::Transport;
 use crate::transport::params::ExtensionIds;
 use crate::transport::srtp::Outbound;
@@ -59,6 +60,8 @@ pub(super) struct PeerMedia {
     pub(super) subscriptions: Vec<usize>,
     pub(super) allowance: Allowance,
     pub(super) arrivals: ArrivalFeedback,
+    /// How good its connection is.
+    pub(super) quality: Meter,
     /// Our own source for RTCP that belongs to no subscription.
     pub(super) local: Ssrc,
     pub(super) round_trip: Duration,
@@ -89,6 +92,11 @@ impl Allowance {
             until: now + ALLOWANCE_SPAN,
             taken: 0,
         }
+    }
+
+    /// When packets last came, to within a tenth of a second.
+    pub(super) fn used_at(&self) -> Instant {
+        self.until
     }
 
     /// Whether one more packet is allowed, of so many in a second.
@@ -142,6 +150,7 @@ impl PeerMedia {
             subscriptions: Vec::new(),
             allowance: Allowance::new(now),
             arrivals: ArrivalFeedback::new(now),
+            quality: Meter::new(now),
             local,
             round_trip: ROUND_TRIP,
             clock_offset: None,

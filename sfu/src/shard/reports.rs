@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::peer::{Peer, REPORT_INTERVAL};
 use super::pending::Pending;
+use super::rating::span;
 use super::router::Router;
 use crate::publication::layer::Layer;
 use crate::publication::losses::LOSSES_MAX;
+use crate::publication::reception::ReceptionNumbers;
 use crate::room::Origin;
 use crate::rtp::rtcp::feedback::{append_nack, append_pli};
 use crate::rtp::rtcp::report::{
@@ -102,7 +104,23 @@ impl Router {
     /// How a subscriber fares; tells the round trip.
     fn handle_block(&mut self, moment: Moment, place: usize, block: &ReportBlock) {
         let media = &mut self.peers[place].media;
-        if block.last_report == 0 || !media.sent.contains_key(&block.ssrc) {
+        let Some(&subscription) = media.sent.get(&block.ssrc) else {
+            return;
+        };
+        let subscribed = &mut self.rooms.subscriptions[subscription];
+        let publication = &self.rooms.publications[subscribed.publication].publication;
+        if let Some((expected, lost)) = subscribed.subscription.take_report(block) {
+            // How unevenly it came to us the subscriber cannot help.
+            let rank = subscribed.subscription.current().unwrap_or(0);
+            let before = publication.layer(rank).jitter();
+            let jitter = span(
+                block.jitter.saturating_sub(before),
+                publication.clock_rate(),
+            );
+            let quality = &mut media.quality;
+            quality.note_reported(publication.kind(), expected, lost, jitter);
+        }
+        if block.last_report == 0 {
             return;
         }
         let passed = moment
@@ -238,12 +256,19 @@ impl Router {
         let local = self.peers[place].media.local;
         for index in 0..self.peers[place].media.publications.len() {
             let publication = self.peers[place].media.publications[index];
-            let layers = self.rooms.publications[publication]
-                .publication
-                .layers_mut()
-                .iter_mut();
-            for block in layers.filter_map(|layer| block(layer, moment.now)) {
+            let publication = &mut self.rooms.publications[publication].publication;
+            let (kind, clock_rate) = (publication.kind(), publication.clock_rate());
+            for layer in publication.layers_mut() {
+                let Some((block, numbers)) = block(layer, moment.now) else {
+                    continue;
+                };
                 append_receiver_report(compound, local, &[block]);
+                // What did not come at all has stopped.
+                if numbers.expected > 0 {
+                    let jitter = span(numbers.jitter, clock_rate);
+                    let quality = &mut self.peers[place].media.quality;
+                    quality.note_received(kind, numbers.expected, numbers.lost, jitter);
+                }
             }
             close_if_full(self, compound, seal);
         }
@@ -361,12 +386,12 @@ fn close_if_full(router: &mut Router, compound: &mut Vec<u8>, seal: &mut impl Se
 }
 
 /// How a layer is received, for its publisher.
-fn block(layer: &mut Layer, now: Instant) -> Option<ReportBlock> {
+fn block(layer: &mut Layer, now: Instant) -> Option<(ReportBlock, ReceptionNumbers)> {
     let ssrc = layer.source()?;
     let clock = layer.clock().copied();
     let numbers = layer.reception().report()?;
     let since = clock.map(|clock| now.saturating_duration_since(clock.at));
-    Some(ReportBlock {
+    let block = ReportBlock {
         ssrc,
         fraction_lost: numbers.fraction_lost,
         lost: numbers.cumulative_lost,
@@ -374,7 +399,8 @@ fn block(layer: &mut Layer, now: Instant) -> Option<ReportBlock> {
         jitter: numbers.jitter,
         last_report: clock.map_or(0, |clock| clock.ntp.middle()),
         delay: since.map_or(0, |since| (since.as_micros() * 65_536 / 1_000_000) as u32),
-    })
+    };
+    Some((block, numbers))
 }
 
 /// The same for everything that one transport publishes: that is how a receiver knows what to

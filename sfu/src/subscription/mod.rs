@@ -23,11 +23,15 @@ use crate::publication::{LayerViews, Publication};
 use crate::rtp::codec::{red, vp8};
 use crate::rtp::extension::AudioLevel;
 use crate::rtp::packet::{OutgoingExtensions, OutgoingHeader};
+use crate::rtp::rtcp::report::ReportBlock;
 use crate::rtp::rtx;
 use crate::shard::padding::PADDING_MAX;
 use crate::slab::PacketRef;
 use crate::transport::params::ExtensionIds;
 use crate::unit::{SeqNo, Ssrc};
+
+/// More packets than anybody is sent between two reports.
+const EXPECTED_MAX: u32 = 1 << 16;
 
 /// On which of a subscription's two streams a packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,16 @@ pub struct Subscription {
     rtx_next: SeqNo,
     sent: Sent,
     sent_at_report: Sent,
+    reported: Option<Reported>,
+}
+
+/// Where things stood at a receiver report.
+#[derive(Clone, Copy, Debug)]
+struct Reported {
+    highest: u32,
+    lost: u32,
+    /// Numbers under which we had sent nothing, because nothing had come to us.
+    holes: u32,
 }
 
 impl Subscription {
@@ -156,6 +170,7 @@ impl Subscription {
             rtx_next: SeqNo::first(word(6) & 0x7fff),
             sent: Sent::default(),
             sent_at_report: Sent::default(),
+            reported: None,
         })
     }
 
@@ -190,6 +205,11 @@ impl Subscription {
         let was_sent = self.selector.current().is_some();
         self.selector.interrupt();
         was_sent
+    }
+
+    /// What the subscriber asked for.
+    pub fn wish(&self) -> LayerWish {
+        self.selector.wish()
     }
 
     /// The layer that is sent now.
@@ -339,6 +359,24 @@ impl Subscription {
         let has_news = self.sent != self.sent_at_report;
         self.sent_at_report = self.sent;
         has_news.then_some(self.sent)
+    }
+
+    /// Takes what the receiver reports: how many packets it should have had since its last report,
+    /// and how many it lost of those that we sent.
+    pub fn take_report(&mut self, block: &ReportBlock) -> Option<(u32, u32)> {
+        let now = Reported {
+            highest: block.highest,
+            lost: block.lost as u32,
+            holes: (self.rewriter.span() as u32).wrapping_sub(self.sent.packets),
+        };
+        let before = self.reported.replace(now)?;
+        // Reports may overtake each other.
+        let expected = now.highest.wrapping_sub(before.highest);
+        let expected = (expected as i32 > 0).then_some(expected.min(EXPECTED_MAX))?;
+        let lost = now.lost.wrapping_sub(before.lost) as i32;
+        let holes = now.holes.wrapping_sub(before.holes) as i32;
+        let lost = lost.saturating_sub(holes).clamp(0, expected as i32);
+        Some((expected, lost as u32))
     }
 
     /// A timestamp of the layer that is sent, on our scale.

@@ -221,6 +221,12 @@ impl Rewriter {
             .map(|segment| timestamp.wrapping_add(segment.timestamp_offset))
     }
 
+    /// How many numbers have been used, or passed over for what may still come.
+    pub fn span(&self) -> u64 {
+        self.newest
+            .map_or(0, |newest| newest.out.seq.0 + 1 - self.start.0)
+    }
+
     /// The stream that was sent last.
     pub fn stream(&self) -> Option<StreamKey> {
         self.open.map(|segment| segment.stream)

@@ -52,6 +52,11 @@ impl Selector {
         self.wish = wish;
     }
 
+    /// What is wished for.
+    pub fn wish(&self) -> LayerWish {
+        self.wish
+    }
+
     /// Chooses the target anew. Returns whether what is sent now has changed (it can only end
     /// here; it begins with a keyframe).
     pub fn update(&mut self, layers: &[LayerView]) -> bool {

@@ -278,6 +278,11 @@ impl IceLite {
         }
     }
 
+    /// When the last check came.
+    pub(super) fn checked_at(&self) -> Option<Instant> {
+        self.sources.iter().map(|source| source.checked_at).max()
+    }
+
     /// When the first source lapses, or the peer has been waited for long enough.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let oldest = self.sources.iter().map(|source| source.checked_at).min();

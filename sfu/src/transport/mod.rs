@@ -292,6 +292,11 @@ impl Transport {
         self.ice.excuse_silence(now);
     }
 
+    /// When the peer last showed by a check that it is there.
+    pub fn checked_at(&self) -> Option<Instant> {
+        self.ice.checked_at()
+    }
+
     /// When [`Transport::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
         if self.is_closed {

@@ -253,14 +253,15 @@ impl SimClient {
             }
         }
         for sink in &self.sinks {
+            let (highest, lost) = sink.reception();
             let Some((at, ntp, _)) = sink.reports.last() else {
                 continue;
             };
             let block = ReportBlock {
                 ssrc: Ssrc(sink.ssrc),
                 fraction_lost: 0,
-                lost: 0,
-                highest: 0,
+                lost,
+                highest,
                 jitter: 0,
                 last_report: NtpTime(*ntp).middle(),
                 delay: ((now - *at).as_micros() * 65_536 / 1_000_000) as u32,

@@ -88,6 +88,18 @@ impl Sink {
         }
     }
 
+    /// The highest number and how many are missing below it, as a receiver report says it.
+    pub(crate) fn reception(&self) -> (u32, i32) {
+        let (Some(newest), Some((first, _))) = (self.newest, self.origin) else {
+            return (0, 0);
+        };
+        let expected = newest.0 + 1 - first;
+        (
+            newest.0 as u32,
+            expected as i32 - self.payloads.len() as i32,
+        )
+    }
+
     /// Takes a decrypted packet of this stream or of its retransmissions.
     pub(crate) fn receive(&mut self, now: Instant, header: &Header, packet: &[u8]) {
         let payload = &packet[header.payload(packet).expect("a payload")];

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sfu::error::CommandError;
 use sfu::id::{PublicationId, SubscriptionId, TransportId, WorkerId};
+use sfu::quality::Rating;
 use sfu::shard::command::{Command, DataChannel};
 use sfu::shard::event::{DisconnectReason as TransportEnd, EventKind, Speaker};
 
@@ -18,8 +19,8 @@ use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::request_response::Reason;
 use crate::wire::proto::signal_response::Message;
 use crate::wire::proto::{
-    ConnectionQuality, ConnectionQualityInfo, ConnectionQualityUpdate, DisconnectReason,
-    RequestResponse, SpeakerInfo, SpeakersChanged, SubscriptionError, SubscriptionResponse,
+    DisconnectReason, RequestResponse, SpeakerInfo, SpeakersChanged, SubscriptionError,
+    SubscriptionResponse,
 };
 
 impl Room {
@@ -34,6 +35,7 @@ impl Room {
                 self.disconnected(now, transport, reason);
             }
             EventKind::Speakers { speakers } => self.speakers(&speakers),
+            EventKind::Quality { transport, rating } => self.rated(transport, rating),
             EventKind::Data {
                 transport,
                 channel,
@@ -82,45 +84,21 @@ impl Room {
         }
     }
 
-    fn owner_of(&self, transport: TransportId) -> Option<ParticipantKey> {
+    pub(super) fn owner_of(&self, transport: TransportId) -> Option<ParticipantKey> {
         let mut everybody = self.participants.values();
         let owner = everybody.find(|one| one.owns(transport));
         owner.map(|one| one.key)
     }
 
-    fn connected(&mut self, now: Instant, transport: TransportId) {
-        let Some(key) = self.owner_of(transport) else {
+    fn connected(&mut self, now: Instant, id: TransportId) {
+        let Some(key) = self.owner_of(id) else {
             return;
         };
         if let Some(participant) = self.participants.get_mut(&key) {
-            participant.note_connected(now, transport);
+            participant.note_connected(now, id);
         }
         self.activate_if_ready(now, key);
-        self.tell_quality(key, ConnectionQuality::Excellent);
-    }
-
-    /// Tells a participant and the others how its connection is.
-    fn tell_quality(&self, key: ParticipantKey, quality: ConnectionQuality) {
-        let Some(participant) = self.participants.get(&key) else {
-            return;
-        };
-        let score = match quality {
-            ConnectionQuality::Excellent => 5.0,
-            ConnectionQuality::Good => 4.0,
-            ConnectionQuality::Poor => 2.0,
-            ConnectionQuality::Lost => 0.0,
-        };
-        let message = Message::ConnectionQuality(ConnectionQualityUpdate {
-            updates: vec![ConnectionQualityInfo {
-                participant_sid: participant.sid.clone(),
-                quality: quality as i32,
-                score,
-            }],
-        });
-        participant.outlet.send(message.clone());
-        if !participant.permissions.is_hidden {
-            self.tell_all(key, &message);
-        }
+        self.rated(id, Rating::BEST);
     }
 
     fn channel_opened(&mut self, now: Instant, transport: TransportId, channel: DataChannel) {

@@ -3,12 +3,14 @@
 //! [`Room`] is the state and the decisions, without tasks, sockets or clocks: an input and the time
 //! go in; messages land in the participants' outlets and commands for the media plane come out.
 //! [`actor`] gives it a task and an inbox. The questions live in files of their own: what was agreed
-//! about a transport that a client offers ([`negotiation`]) or we do ([`offering`]), what a client asks for ([`requests`]), what the media plane
-//! reports ([`events`]), what is recorded ([`recording`]), what the outside hears ([`notices`]), what
+//! about a transport that a client offers ([`negotiation`]) or we do ([`offering`]), what a client
+//! asks for ([`requests`]), what the media plane reports ([`events`]), how good connections are
+//! ([`connection`]), what is recorded ([`recording`]), what the outside hears ([`notices`]), what
 //! the server API does ([`moderation`]), how somebody comes back whose connection broke ([`resume`]).
 
 pub mod actor;
 pub mod chat;
+pub mod connection;
 pub mod dynacast;
 pub mod events;
 pub mod moderation;
@@ -610,6 +612,7 @@ impl Room {
         participant.state = State::Active;
         self.announce(key);
         self.notify_joined(key);
+        self.tell_connections(key);
         let speakers: Vec<_> = self
             .participants
             .values()

@@ -61,6 +61,7 @@ impl Room {
         let have_tracks_changed = self.match_tracks(key, offer);
         if have_tracks_changed {
             self.announce(key);
+            self.show_connection(key);
         }
         self.take_slots(key, offer);
         self.fill_slots(key);

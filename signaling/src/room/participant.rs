@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use sfu::id::{PublicationId, TransportId, WorkerId};
+use sfu::quality::{Quality, Rating};
 use sfu::shard::command::DataChannel;
 use sfu::transport::params::{ExtensionIds, Fingerprint, IceCredentials};
 
@@ -26,7 +27,8 @@ use crate::sid;
 use crate::token::Grants;
 use crate::wire::proto::participant_info::{Kind, KindDetail, State};
 use crate::wire::proto::{
-    AddTrackRequest, ClientInfo, DisconnectReason, ParticipantInfo, SpeakerInfo,
+    AddTrackRequest, ClientInfo, ConnectionQuality, ConnectionQualityInfo, DisconnectReason,
+    ParticipantInfo, SpeakerInfo,
 };
 
 /// Messages that wait for a data channel to open. It opens within a round trip of the transport.
@@ -132,6 +134,8 @@ pub struct Participant {
     pub data: DataState,
     /// Where the room's messages were when it came; earlier ones are not for it.
     pub heard_from: u64,
+    /// How good its connections are, as far as known.
+    pub ratings: Vec<(TransportId, Rating)>,
     /// How loud its tracks are, and whether that counts as speaking.
     pub levels: BTreeMap<PublicationId, (f32, bool)>,
     /// Where its messages go.
@@ -272,6 +276,7 @@ impl Participant {
             offering: None,
             data: DataState::default(),
             heard_from: 0,
+            ratings: Vec::new(),
             levels: BTreeMap::new(),
             outlet: hello.outlet.clone(),
             detached: None,
@@ -406,6 +411,33 @@ impl Participant {
     /// Whether it publishes anything.
     pub fn is_publisher(&self) -> bool {
         self.tracks.iter().any(Track::is_published)
+    }
+
+    /// Takes note of how good one of its connections is.
+    pub fn rate(&mut self, transport: TransportId, rating: Rating) {
+        let mut ratings = std::mem::take(&mut self.ratings);
+        ratings.retain(|(one, _)| *one != transport && self.owns(*one));
+        ratings.push((transport, rating));
+        self.ratings = ratings;
+    }
+
+    /// How good its connection is, as clients are told.
+    pub fn connection(&self) -> Option<ConnectionQualityInfo> {
+        let ratings = self.ratings.iter().map(|(_, rating)| *rating);
+        // With two connections it is the worse one that he feels.
+        let rating = ratings.min_by(|a, b| a.score.total_cmp(&b.score))?;
+        let quality = match rating.quality {
+            Quality::Lost => ConnectionQuality::Lost,
+            Quality::Poor => ConnectionQuality::Poor,
+            Quality::Good => ConnectionQuality::Good,
+            Quality::Excellent => ConnectionQuality::Excellent,
+        };
+        Some(ConnectionQualityInfo {
+            participant_sid: self.sid.clone(),
+            quality: quality as i32,
+            // Theirs ends at five.
+            score: rating.score / 20.0,
+        })
     }
 
     /// How loud it is, all its tracks together.
