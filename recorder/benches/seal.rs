@@ -151,6 +151,7 @@ fn start(scribe: &mut Scribe, publication: PublicationId, at: Instant, kind: Med
                 h264: None,
             }],
             layers: Vec::new(),
+            spatial_layers: Vec::new(),
         },
         extensions: ExtensionIds::default(),
     }));

@@ -229,6 +229,7 @@ fn packet(seq: u64) -> Frame {
             picture: PictureIds::default(),
             audio_level: None,
             orientation: None,
+            spatial: None,
         },
     }
 }

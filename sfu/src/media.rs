@@ -32,6 +32,8 @@ pub enum Codec {
     Vp8,
     /// H.264 video (RFC 6184).
     H264,
+    /// VP9 video (RFC 9628), which carries all sizes of a picture in one stream.
+    Vp9,
 }
 
 /// How one codec of a section is numbered on the wire.
@@ -76,6 +78,15 @@ pub struct LayerParams {
     pub bitrate_max: Bitrate,
 }
 
+/// The size of a picture in pixels, 0 if unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerSize {
+    /// Across.
+    pub width: u32,
+    /// Down.
+    pub height: u32,
+}
+
 /// A track that a transport will send us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicationParams {
@@ -87,6 +98,9 @@ pub struct PublicationParams {
     pub codecs: Vec<CodecParams>,
     /// The encodings, smallest first; exactly one for audio.
     pub layers: Vec<LayerParams>,
+    /// The sizes that the one encoding carries at once, smallest first; empty where each size is an
+    /// encoding of its own.
+    pub spatial_layers: Vec<LayerSize>,
 }
 
 /// How a publication is to be sent to one transport.

@@ -222,6 +222,7 @@ fn sound() -> (Vec<CodecParams>, PublicationParams) {
             height: 0,
             bitrate_max: Bitrate(0),
         }],
+        spatial_layers: Vec::new(),
     };
     (codecs, params)
 }

@@ -397,6 +397,7 @@ fn a_relay_that_is_opened_too_early_waits_and_one_that_nobody_uses_ends() {
             height: 0,
             bitrate_max: sfu::unit::Bitrate(0),
         }],
+        spatial_layers: Vec::new(),
     };
     let publisher = sim.clients[doctor].peer.id();
     let open = || Command::OpenRelay {

@@ -266,6 +266,7 @@ impl Desk {
                 mid: Mid::from("0").expect("is short"),
                 codecs,
                 layers: Vec::new(),
+                spatial_layers: Vec::new(),
             },
             extensions: ExtensionIds {
                 audio_level: Some(1),

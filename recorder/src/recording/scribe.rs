@@ -868,6 +868,7 @@ fn describe(
         Some(Codec::Red) => "audio/red",
         Some(Codec::Vp8) => "video/VP8",
         Some(Codec::H264) => "video/H264",
+        Some(Codec::Vp9) => "video/VP9",
         None => "application/octet-stream",
     };
     let published = publication.published.as_deref();

@@ -30,6 +30,44 @@ pub struct PacketInfo {
     pub audio_level: Option<u8>,
     /// The header extension `video-orientation`, as on the wire.
     pub orientation: Option<u8>,
+    /// Its place among the spatial layers of its picture, where a stream carries several.
+    pub spatial: Option<SpatialMark>,
+}
+
+/// Which spatial layer a packet belongs to, and where that layer's frame begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpatialMark(u8);
+
+impl SpatialMark {
+    /// Of a layer, of which there are eight at most.
+    pub fn new(layer: u8, starts_frame: bool, ends_frame: bool) -> Self {
+        Self(layer & 7 | u8::from(starts_frame) << 3 | u8::from(ends_frame) << 4)
+    }
+
+    /// As it is written for another worker.
+    pub fn byte(self) -> u8 {
+        self.0
+    }
+
+    /// As it was written by another worker.
+    pub fn from_byte(byte: u8) -> Self {
+        Self(byte & 0x1f)
+    }
+
+    /// The layer, 0 the smallest.
+    pub fn layer(self) -> u8 {
+        self.0 & 7
+    }
+
+    /// The packet is the first of its layer's frame.
+    pub fn starts_frame(self) -> bool {
+        self.0 & 8 != 0
+    }
+
+    /// The packet is the last of its layer's frame.
+    pub fn ends_frame(self) -> bool {
+        self.0 & 16 != 0
+    }
 }
 
 struct Entry {
@@ -211,6 +249,7 @@ mod tests {
             picture: PictureIds::default(),
             audio_level: None,
             orientation: None,
+            spatial: None,
         }
     }
 

@@ -394,6 +394,7 @@ mod tests {
                 picture: PictureIds::default(),
                 audio_level: None,
                 orientation: None,
+                spatial: None,
             };
             self.layer.receive(
                 self.now,

@@ -17,7 +17,9 @@ use arrayvec::ArrayVec;
 use self::layer::{Layer, Receipt};
 use crate::config::Limits;
 use crate::id::PublicationId;
-use crate::media::{Codec, CodecParams, LayerParams, MediaKind, Mid, PublicationParams, Rid};
+use crate::media::{
+    Codec, CodecParams, LayerParams, LayerSize, MediaKind, Mid, PublicationParams, Rid,
+};
 use crate::slab::SlabPool;
 use crate::speaker::VoiceMeter;
 use crate::subscription::selector::LayerView;
@@ -45,6 +47,7 @@ pub struct Publication {
     mid: Mid,
     codecs: Vec<CodecParams>,
     layers: Vec<Layer>,
+    spatial_layers: Vec<LayerSize>,
     is_muted: bool,
     is_live: bool,
     /// How loud it is, if it is sound.
@@ -66,6 +69,9 @@ impl Publication {
         if params.codecs.is_empty() || params.codecs.len() > limits.codecs_per_track_max {
             return Err("codecs_per_track_max");
         }
+        if params.spatial_layers.len() > layers_max {
+            return Err("layers_per_publication_max");
+        }
         let kind = params.kind;
         let layers = params
             .layers
@@ -79,6 +85,7 @@ impl Publication {
             mid: params.mid,
             codecs: params.codecs,
             layers,
+            spatial_layers: params.spatial_layers,
             is_muted: false,
             is_live: false,
             voice: VoiceMeter::default(),
@@ -170,6 +177,7 @@ impl Publication {
             mid: self.mid,
             codecs: self.codecs.clone(),
             layers: self.layers.iter().map(layer).collect(),
+            spatial_layers: self.spatial_layers.clone(),
         }
     }
 
@@ -201,6 +209,11 @@ impl Publication {
     /// The timestamp units of a second.
     pub fn clock_rate(&self) -> u32 {
         self.codecs[0].clock_rate
+    }
+
+    /// The sizes that its one layer carries at once, smallest first; none where each is a layer.
+    pub fn spatial_layers(&self) -> &[LayerSize] {
+        &self.spatial_layers
     }
 
     /// All layers, smallest first.
@@ -252,6 +265,7 @@ mod tests {
                 h264: None,
             }],
             layers,
+            spatial_layers: Vec::new(),
         };
         let now = crate::testing::instant();
         Publication::new(now, PublicationId(1), params, &Limits::default())

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::{Address, Frame};
 use crate::id::{Epoch, PublicationId, RoomId};
-use crate::publication::history::PacketInfo;
+use crate::publication::history::{PacketInfo, SpatialMark};
 use crate::subscription::rewriter::{PictureIds, StreamKey};
 use crate::unit::{NtpTime, SeqNo};
 
@@ -34,6 +34,8 @@ const HAS_TL0: u8 = 1 << 3;
 const HAS_KEY: u8 = 1 << 4;
 const HAS_LEVEL: u8 = 1 << 5;
 const HAS_ORIENTATION: u8 = 1 << 6;
+/// The byte of loudness, which pictures do not have, is the mark of a spatial layer.
+const HAS_LAYER: u8 = 1 << 7;
 
 /// Bytes that are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +206,9 @@ impl Writer<'_> {
             | bit(picture.tl0_index.is_some(), HAS_TL0)
             | bit(picture.key_index.is_some(), HAS_KEY)
             | bit(info.audio_level.is_some(), HAS_LEVEL)
-            | bit(info.orientation.is_some(), HAS_ORIENTATION);
+            | bit(info.orientation.is_some(), HAS_ORIENTATION)
+            | bit(info.spatial.is_some(), HAS_LAYER);
+        let layer = info.spatial.map(SpatialMark::byte);
         self.put(info.seq.0.to_be_bytes())?;
         self.put(info.timestamp.to_be_bytes())?;
         self.put([flags, info.codec])?;
@@ -212,7 +216,7 @@ impl Writer<'_> {
         self.put([
             picture.tl0_index.unwrap_or(0),
             picture.key_index.unwrap_or(0),
-            info.audio_level.unwrap_or(0),
+            layer.or(info.audio_level).unwrap_or(0),
             info.orientation.unwrap_or(0),
         ])
     }
@@ -275,8 +279,9 @@ impl Reader<'_> {
                 tl0_index: has(HAS_TL0).then_some(tl0),
                 key_index: has(HAS_KEY).then_some(key),
             },
-            audio_level: has(HAS_LEVEL).then_some(level),
+            audio_level: (has(HAS_LEVEL) && !has(HAS_LAYER)).then_some(level),
             orientation: has(HAS_ORIENTATION).then_some(orientation),
+            spatial: has(HAS_LAYER).then(|| SpatialMark::from_byte(level)),
         })
     }
 }
@@ -304,6 +309,7 @@ mod tests {
             picture: PictureIds::default(),
             audio_level: None,
             orientation: None,
+            spatial: None,
         };
         let full = PacketInfo {
             marker: true,
@@ -316,10 +322,16 @@ mod tests {
             },
             audio_level: Some(0x8f),
             orientation: Some(3),
+            spatial: None,
+            ..bare
+        };
+        let layered = PacketInfo {
+            spatial: Some(SpatialMark::new(2, false, true)),
             ..bare
         };
         let packet = |info| Frame::Packet { to, stream, info };
         vec![
+            (packet(layered), b"picture"),
             (packet(bare), b""),
             (packet(full), b"payload"),
             (

@@ -149,6 +149,7 @@ mod tests {
                 picture: Default::default(),
                 audio_level: None,
                 orientation: None,
+                spatial: None,
             },
         }
     }

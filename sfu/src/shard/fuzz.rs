@@ -343,6 +343,7 @@ impl Play {
                     picture: PictureIds::default(),
                     audio_level: None,
                     orientation: Some(jump),
+                    spatial: None,
                 },
             },
         };
@@ -520,6 +521,7 @@ fn publish(peer: u64, publication: PublicationId) -> Command {
             mid: if is_video { mid("1") } else { mid("2") },
             codecs: codecs(is_video),
             layers: rids.iter().map(layer).collect(),
+            spatial_layers: Vec::new(),
         }),
     }
 }

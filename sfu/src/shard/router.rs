@@ -17,12 +17,12 @@ use super::pending::{Pending, PendingList};
 use crate::config::Limits;
 use crate::error::Reject;
 use crate::media::{Codec, MediaKind};
-use crate::publication::history::PacketInfo;
+use crate::publication::history::{PacketInfo, SpatialMark};
 use crate::publication::layer::Arrival;
 use crate::publication::{PayloadKind, Publication};
 use crate::relay::Outbox;
 use crate::room::{Origin, Published, Rooms};
-use crate::rtp::codec::{h264, vp8};
+use crate::rtp::codec::{h264, vp8, vp9};
 use crate::rtp::extension::{AudioLevel, Extensions};
 use crate::rtp::packet::Header;
 use crate::rtp::rtx;
@@ -278,7 +278,8 @@ impl Router {
             }
             _ => return Err(Reject::UnknownPayloadType),
         };
-        let (starts_keyframe, picture) = inspect(publication.codec(codec), payload.bytes())?;
+        let (starts_keyframe, picture, spatial) =
+            inspect(publication.codec(codec), payload.bytes())?;
         let packet = Incoming {
             arrival,
             header: head,
@@ -291,6 +292,7 @@ impl Router {
                 picture,
                 audio_level: extensions.audio_level.map(wire_level),
                 orientation: extensions.video_orientation,
+                spatial,
             },
         };
         Ok((packet, payload))
@@ -533,12 +535,17 @@ pub(super) struct Incoming<'a> {
     pub(super) header: &'a [u8],
 }
 
-/// Whether decoding may begin with a payload, and how its picture is numbered.
-fn inspect(codec: Codec, payload: &[u8]) -> Result<(bool, PictureIds), Reject> {
+/// Whether decoding may begin with a payload, how its picture is numbered, and to which of its
+/// layers it belongs.
+fn inspect(
+    codec: Codec,
+    payload: &[u8],
+) -> Result<(bool, PictureIds, Option<SpatialMark>), Reject> {
+    let none = PictureIds::default();
     match codec {
         // Every packet of sound can be decoded.
-        Codec::Opus | Codec::Red => Ok((true, PictureIds::default())),
-        _ if payload.is_empty() => Ok((false, PictureIds::default())),
+        Codec::Opus | Codec::Red => Ok((true, none, None)),
+        _ if payload.is_empty() => Ok((false, none, None)),
         Codec::Vp8 => {
             let descriptor = vp8::Descriptor::parse(payload)?;
             let picture = PictureIds {
@@ -546,9 +553,14 @@ fn inspect(codec: Codec, payload: &[u8]) -> Result<(bool, PictureIds), Reject> {
                 tl0_index: descriptor.tl0_index,
                 key_index: descriptor.key_index,
             };
-            Ok((descriptor.is_keyframe, picture))
+            Ok((descriptor.is_keyframe, picture, None))
         }
-        Codec::H264 => Ok((h264::Units::parse(payload)?.has_sps, PictureIds::default())),
+        Codec::H264 => Ok((h264::Units::parse(payload)?.has_sps, none, None)),
+        Codec::Vp9 => {
+            let read = vp9::Descriptor::parse(payload)?;
+            let mark = SpatialMark::new(read.spatial, read.starts_frame, read.ends_frame);
+            Ok((read.starts_keyframe(), none, Some(mark)))
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod resend;
 pub mod rewriter;
 pub mod selector;
+pub mod thinner;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use self::codec::{CodecMap, SentCodec};
 use self::resend::Resend;
 use self::rewriter::{PictureIds, Rewriter, Rewritten, StreamKey};
 use self::selector::{Decision, Selector};
+use self::thinner::{Passage, Thinner};
 use crate::id::SubscriptionId;
 use crate::media::{Codec, LayerWish, MediaKind, SubscriptionParams};
 use crate::publication::history::PacketInfo;
@@ -48,6 +50,8 @@ pub struct Outgoing {
     codec: SentCodec,
     numbers: Rewritten,
     marker: bool,
+    /// Its number is needed, its payload is not.
+    is_empty: bool,
     audio_level: Option<u8>,
     orientation: Option<u8>,
 }
@@ -89,6 +93,7 @@ impl Outgoing {
                 picture: PictureIds::default(),
             },
             marker: false,
+            is_empty: false,
             audio_level: None,
             orientation: None,
         }
@@ -104,6 +109,32 @@ pub struct Offer {
     pub has_switched: bool,
 }
 
+impl Offer {
+    const NOTHING: Self = Self {
+        outgoing: None,
+        has_switched: false,
+    };
+}
+
+/// A packet as it is numbered for the rewriter, and whether only its number goes through.
+fn through(passage: Passage, info: &PacketInfo) -> Option<(PacketInfo, bool)> {
+    match passage {
+        Passage::Not => None,
+        Passage::Whole { seq, ends_picture } => {
+            let marker = ends_picture;
+            Some((
+                PacketInfo {
+                    seq,
+                    marker,
+                    ..*info
+                },
+                false,
+            ))
+        }
+        Passage::Empty(seq) => Some((PacketInfo { seq, ..*info }, true)),
+    }
+}
+
 /// What we sent, for sender reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -117,6 +148,8 @@ pub struct Sent {
 pub struct Subscription {
     id: SubscriptionId,
     selector: Selector,
+    /// Where one stream carries several sizes.
+    thinner: Option<Box<Thinner>>,
     rewriter: Rewriter,
     resend: Resend,
     codecs: CodecMap,
@@ -157,6 +190,8 @@ impl Subscription {
         Some(Self {
             id,
             selector: Selector::new(),
+            thinner: (publication.spatial_layers().len() > 1)
+                .then(|| Box::new(Thinner::new(publication.spatial_layers()))),
             rewriter: Rewriter::new(word(0), timestamp),
             resend: Resend::new(resend_percent_max),
             codecs,
@@ -191,6 +226,9 @@ impl Subscription {
 
     /// Takes a new wish. Returns whether something is no longer sent.
     pub fn set_wish(&mut self, wish: LayerWish, layers: &LayerViews) -> bool {
+        if let Some(thinner) = &mut self.thinner {
+            thinner.set_wish(wish);
+        }
         self.selector.set_wish(wish);
         self.selector.update(layers)
     }
@@ -219,7 +257,15 @@ impl Subscription {
 
     /// The layer that a keyframe is needed of.
     pub fn awaited(&self) -> Option<u8> {
-        self.selector.awaited()
+        let awaits_size = |thinner: &Thinner| thinner.awaits_keyframe();
+        let is_small = self.thinner.as_deref().is_some_and(awaits_size);
+        let current = self.selector.current().filter(|_| is_small);
+        self.selector.awaited().or(current)
+    }
+
+    /// The largest size that is sent of a stream that carries several.
+    pub fn spatial(&self) -> Option<u8> {
+        self.thinner.as_ref()?.current()
     }
 
     /// The layer whose keyframe would help a subscriber that asks for one.
@@ -239,18 +285,41 @@ impl Subscription {
             Some(_) => self.selector.decide(stream.rank, info.starts_keyframe),
             None => Decision::Skip,
         };
-        if decision == Decision::Switch {
+        if decision == Decision::Skip {
+            return Offer::NOTHING;
+        }
+        let Some(thinner) = &mut self.thinner else {
+            return self.number(now, stream, info, false, decision, publication);
+        };
+        match through(thinner.pass(info), info) {
+            Some((info, is_empty)) => {
+                self.number(now, stream, &info, is_empty, decision, publication)
+            }
+            None => Offer::NOTHING,
+        }
+    }
+
+    /// Gives a packet that goes through its numbers.
+    fn number(
+        &mut self,
+        now: Instant,
+        stream: StreamKey,
+        info: &PacketInfo,
+        is_empty: bool,
+        decision: Decision,
+        publication: &Publication,
+    ) -> Offer {
+        let has_switched = decision == Decision::Switch;
+        if has_switched {
             let aligned = self.aligned(stream, info, publication);
             let clock_rate = publication.clock_rate();
             self.rewriter.switch(now, stream, info, clock_rate, aligned);
         }
-        let numbers = match decision {
-            Decision::Skip => None,
-            Decision::Forward | Decision::Switch => self.rewriter.rewrite(now, stream, info),
-        };
+        let numbers = self.rewriter.rewrite(now, stream, info);
         Offer {
-            outgoing: numbers.and_then(|numbers| self.outgoing(Form::Media, numbers, info)),
-            has_switched: decision == Decision::Switch,
+            outgoing: numbers
+                .and_then(|numbers| self.outgoing(Form::Media, numbers, info, is_empty)),
+            has_switched,
         }
     }
 
@@ -268,7 +337,16 @@ impl Subscription {
         if publication.is_muted() || layer.stream() != stream {
             return None;
         }
+        let seq = match &self.thinner {
+            Some(thinner) => thinner.origin(seq)?,
+            None => seq,
+        };
         let (info, packet) = layer.packet(seq)?;
+        let (info, is_empty) = match &self.thinner {
+            Some(thinner) => through(thinner.pass_again(info.seq), info)?,
+            None => (*info, false),
+        };
+        let info = &info;
         let numbers = self.rewriter.rewrite_again(stream, info)?;
         let codec = self.codecs.sent(info.codec)?;
         if !self
@@ -286,7 +364,7 @@ impl Subscription {
             // The same bytes under the same number: no extension below depends on the time.
             _ => Form::Media,
         };
-        Some((self.outgoing(form, numbers, info)?, packet))
+        Some((self.outgoing(form, numbers, info, is_empty)?, packet))
     }
 
     /// How long a packet with so many bytes of payload becomes, in plain and without padding. An
@@ -308,6 +386,7 @@ impl Subscription {
         seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
     ) -> bool {
         let payload = match outgoing.codec.unwraps_red {
+            _ if outgoing.is_empty => &[],
             true => match red::primary(payload) {
                 Ok(block) => block.payload,
                 Err(_) => return false,
@@ -390,12 +469,19 @@ impl Subscription {
         self.resend.earn(bytes);
     }
 
-    fn outgoing(&self, form: Form, numbers: Rewritten, info: &PacketInfo) -> Option<Outgoing> {
+    fn outgoing(
+        &self,
+        form: Form,
+        numbers: Rewritten,
+        info: &PacketInfo,
+        is_empty: bool,
+    ) -> Option<Outgoing> {
         Some(Outgoing {
             form,
             codec: self.codecs.sent(info.codec)?,
             numbers,
             marker: info.marker,
+            is_empty,
             audio_level: info.audio_level,
             orientation: info.orientation,
         })

@@ -339,6 +339,7 @@ mod tests {
             },
             audio_level: None,
             orientation: None,
+            spatial: None,
         }
     }
 

@@ -278,6 +278,7 @@ impl Sim {
             mid: Mid::from(&mid).expect("short"),
             codecs: codecs(is_audio, true),
             layers,
+            spatial_layers: Vec::new(),
         };
         let command = Command::Publish {
             transport: self.clients[client].peer.id(),

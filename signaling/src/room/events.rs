@@ -96,9 +96,9 @@ impl Room {
         };
         if let Some(participant) = self.participants.get_mut(&key) {
             participant.note_connected(now, id);
+            participant.rate(id, Rating::BEST);
         }
         self.activate_if_ready(now, key);
-        self.rated(id, Rating::BEST);
     }
 
     fn channel_opened(&mut self, now: Instant, transport: TransportId, channel: DataChannel) {

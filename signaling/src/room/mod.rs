@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sfu::id::{PublicationId, RoomId, WorkerId};
-use sfu::media::MediaKind;
+use sfu::media::{Codec, MediaKind};
 use sfu::shard::command::Command;
 use sfu::transport::params::Fingerprint;
 
@@ -296,7 +296,7 @@ impl Room {
             server_info: Some(server_info()),
             ping_interval: seconds(self.setup.rooms.ping_interval),
             ping_timeout: seconds(self.setup.rooms.ping_timeout),
-            enabled_publish_codecs: enabled_codecs(),
+            enabled_publish_codecs: self.enabled_codecs(),
             subscriber_primary: participant.receives_first,
             ..Default::default()
         }
@@ -317,13 +317,27 @@ impl Room {
             max_participants: self.settings.participants_max as u32,
             creation_time: created_at.as_secs() as i64,
             creation_time_ms: created_at.as_millis() as i64,
-            enabled_codecs: enabled_codecs(),
+            enabled_codecs: self.enabled_codecs(),
             num_participants: counts.participants,
             num_publishers: counts.publishers,
             active_recording: counts.is_recorded,
             metadata: self.settings.metadata.clone(),
             ..Default::default()
         }
+    }
+
+    /// What may be published here, as clients are told.
+    fn enabled_codecs(&self) -> Vec<proto::Codec> {
+        let all = [Codec::Opus, Codec::Red, Codec::Vp8, Codec::H264, Codec::Vp9];
+        let is_recordable = self.recording.is_possible();
+        let enabled = all.into_iter();
+        enabled
+            .filter(|codec| !is_recordable || negotiation::is_recorded(*codec))
+            .map(|codec| proto::Codec {
+                mime: tracks::mime_type(codec).to_owned(),
+                fmtp_line: String::new(),
+            })
+            .collect()
     }
 
     fn counts(&self) -> Counts {
@@ -613,6 +627,7 @@ impl Room {
         self.announce(key);
         self.notify_joined(key);
         self.tell_connections(key);
+        self.show_connection(key);
         let speakers: Vec<_> = self
             .participants
             .values()
@@ -648,17 +663,6 @@ fn server_info() -> ServerInfo {
 
 fn update(participants: Vec<ParticipantInfo>) -> Message {
     Message::Update(ParticipantUpdate { participants })
-}
-
-fn enabled_codecs() -> Vec<proto::Codec> {
-    use sfu::media::Codec;
-    [Codec::Opus, Codec::Red, Codec::Vp8, Codec::H264]
-        .into_iter()
-        .map(|codec| proto::Codec {
-            mime: tracks::mime_type(codec).to_owned(),
-            fmtp_line: String::new(),
-        })
-        .collect()
 }
 
 #[cfg(test)]

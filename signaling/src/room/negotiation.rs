@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rand::RngExt;
 use sfu::id::{PublicationId, SubscriptionId, TransportId, WorkerId};
-use sfu::media::{LayerWish, MediaKind, Mid};
+use sfu::media::{Codec, LayerWish, MediaKind, Mid};
 use sfu::shard::command::Command;
 use sfu::transport::params::IceCredentials;
 use sfu::unit::Ssrc;
@@ -94,6 +94,7 @@ impl Room {
             return false;
         };
         let (worker, transport) = (transport.worker, transport.id);
+        let is_recordable = self.recording.is_possible();
         let is_kept = |track: &mut tracks::Track| {
             let mid = track.mid;
             mid.is_none_or(|mid| still_sends(offer, mid, &track.cids))
@@ -108,7 +109,8 @@ impl Room {
         }
         let mut begun = Vec::new();
         for section in &offer.sections {
-            if let Some((publication, commands)) = publish(participant, transport, section) {
+            let published = publish(participant, transport, section, is_recordable);
+            if let Some((publication, commands)) = published {
                 for command in commands {
                     self.spread.send(worker, command);
                 }
@@ -275,7 +277,7 @@ impl Room {
         let carries = |track: &&tracks::Track| track.mid == Some(section.mid);
         if let Some(track) = participant.tracks.iter().find(carries) {
             return Reply::Receive {
-                codecs: agreed_codecs(track, section),
+                codecs: agreed_codecs(track, section, self.recording.is_possible()),
                 audio: track.audio_hints(),
             };
         }
@@ -406,6 +408,7 @@ fn publish(
     participant: &mut Participant,
     transport: TransportId,
     section: &Section,
+    is_recordable: bool,
 ) -> Option<(PublicationId, Vec<Command>)> {
     let SectionKind::Media(kind) = section.kind else {
         return None;
@@ -419,7 +422,7 @@ fn publish(
     }
     let cid = section.msid.as_ref().map(|msid| msid.track.as_str());
     let track = tracks::matching(&mut participant.tracks, kind, cid)?;
-    let codecs = agreed_codecs(track, section);
+    let codecs = agreed_codecs(track, section, is_recordable);
     // Without a codec in common the section stays idle and the track waits for a better one.
     let first = codecs.first()?.codec;
     track.publish(section.mid, cid, first);
@@ -448,8 +451,21 @@ fn publish(
     Some((publication, commands))
 }
 
-fn agreed_codecs(track: &tracks::Track, section: &Section) -> Vec<sfu::media::CodecParams> {
-    params::publication_codecs(section, track.preferred, !track.info.disable_red)
+/// What a publisher may use: where a room may be recorded, only what recordings are played from.
+fn agreed_codecs(
+    track: &tracks::Track,
+    section: &Section,
+    is_recordable: bool,
+) -> Vec<sfu::media::CodecParams> {
+    let wants_red = !track.info.disable_red;
+    let mut codecs = params::publication_codecs(section, track.preferred, wants_red);
+    codecs.retain(|params| !is_recordable || is_recorded(params.codec));
+    codecs
+}
+
+/// Whether recordings in this codec can be played.
+pub(super) fn is_recorded(codec: Codec) -> bool {
+    codec != Codec::Vp9
 }
 
 /// The sections that a client offers to receive in.

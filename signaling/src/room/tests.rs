@@ -254,7 +254,7 @@ impl Client {
                      a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=rtcp-mux\r\n"
                 }
                 TrackType::Video => {
-                    "m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=rtpmap:96 VP8/90000\r\n\
+                    "m=video 9 UDP/TLS/RTP/SAVPF 96 97 98\r\na=rtpmap:96 VP8/90000\r\n\
                      a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=rtcp-mux\r\n"
                 }
                 TrackType::Data => "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n",
@@ -696,8 +696,9 @@ fn somebody_who_is_connected_becomes_active_and_is_told_so() {
     let versions: Vec<u32> = updates(&said).iter().map(|info| info.version).collect();
     assert_eq!(updates(&said)[0].state(), State::Active);
     assert!(versions.is_sorted());
+    let told = doctor.said();
     assert!(
-        said.iter()
+        told.iter()
             .any(|message| matches!(message, Message::ConnectionQuality(_)))
     );
 }
@@ -1078,4 +1079,63 @@ fn a_worker_that_loses_its_part_costs_only_that() {
         .room
         .event(scene.now, WorkerId(1), EventKind::RoomLost);
     assert!(!scene.wait(Duration::from_secs(1)), "nothing is left of it");
+}
+
+#[test]
+fn vp9_is_taken_only_where_nothing_is_recorded() {
+    for (policy, expected) in [
+        (Policy::Never, "video/VP9"),
+        (Policy::WithConsent, "video/VP8"),
+        (Policy::Must, "video/VP8"),
+    ] {
+        let mut scene = Scene::new();
+        let mut setup = (*scene.room.setup).clone();
+        setup.recording = policy;
+        let name = "consult".to_owned();
+        scene.room = Room::new(scene.now, RoomId(1), name, WorkerId(0), Arc::new(setup));
+        let mut doctor = scene.join("wang");
+        let said = doctor.said();
+        let Message::Join(join) = &said[0] else {
+            panic!("{:?}", said[0]);
+        };
+        let has_vp9 = |codecs: &[proto::Codec]| codecs.iter().any(|one| one.mime == "video/VP9");
+        assert_eq!(
+            has_vp9(&join.enabled_publish_codecs),
+            expected == "video/VP9"
+        );
+        let layer = |quality, width, height| proto::VideoLayer {
+            quality,
+            width,
+            height,
+            ..Default::default()
+        };
+        let request = AddTrackRequest {
+            cid: "camera".into(),
+            r#type: TrackType::Video as i32,
+            source: TrackSource::Camera as i32,
+            layers: vec![layer(2, 1280, 720), layer(0, 320, 180), layer(1, 640, 360)],
+            simulcast_codecs: ["vp9", "vp8"]
+                .map(|codec| proto::SimulcastCodec {
+                    codec: codec.into(),
+                    ..Default::default()
+                })
+                .into(),
+            ..Default::default()
+        };
+        scene.ask(&doctor, Asked::AddTrack(request));
+        let section =
+            "a=sendonly\r\na=msid:- camera\r\na=rtpmap:98 VP9/90000\r\na=fmtp:98 profile-id=0";
+        doctor.sections.push((TrackType::Video, section.into()));
+        scene.offer(&mut doctor);
+        let track = &scene.room.participants[&doctor.key].tracks[0];
+        assert_eq!(track.info.mime_type, expected, "{policy:?}");
+        let sizes = scene.commanded(|command| match command {
+            Command::Publish { params, .. } => Some(params.spatial_layers.clone()),
+            _ => None,
+        });
+        let widths: Vec<u32> = sizes[0].iter().map(|size| size.width).collect();
+        let all = [320, 640, 1280];
+        let expected: &[u32] = if expected == "video/VP9" { &all } else { &[] };
+        assert_eq!(widths, expected, "{policy:?}");
+    }
 }

@@ -271,7 +271,7 @@ fn stream(request: &AddTrackRequest) -> String {
 
 fn codec_named(name: &str) -> Option<Codec> {
     let name = name.rsplit('/').next().unwrap_or_default();
-    [Codec::Opus, Codec::Red, Codec::Vp8, Codec::H264]
+    [Codec::Opus, Codec::Red, Codec::Vp8, Codec::H264, Codec::Vp9]
         .into_iter()
         .find(|codec| {
             let known = mime_type(*codec).rsplit('/').next();
@@ -286,6 +286,7 @@ pub fn mime_type(codec: Codec) -> &'static str {
         Codec::Red => "audio/red",
         Codec::Vp8 => "video/VP8",
         Codec::H264 => "video/H264",
+        Codec::Vp9 => "video/VP9",
     }
 }
 

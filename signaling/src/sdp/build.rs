@@ -315,6 +315,10 @@ fn write_codec(text: &mut Lines, kind: MediaKind, offered: &OfferedCodec, reply:
             line!(text, "a=rtpmap:{number} red/{rate}/2");
         }
         Codec::Vp8 => line!(text, "a=rtpmap:{number} VP8/{rate}"),
+        Codec::Vp9 => {
+            line!(text, "a=rtpmap:{number} VP9/{rate}");
+            line!(text, "a=fmtp:{number} profile-id=0");
+        }
         Codec::H264 => {
             line!(text, "a=rtpmap:{number} H264/{rate}");
             let h264 = params.h264.expect("H.264 is only read with its parameters");

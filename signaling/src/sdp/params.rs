@@ -1,7 +1,8 @@
 //! What an offer and our answer amount to, in the media plane's own values.
 
 use sfu::media::{
-    Codec, CodecParams, LayerParams, MediaKind, PublicationParams, Rid, SubscriptionParams,
+    Codec, CodecParams, LayerParams, LayerSize, MediaKind, PublicationParams, Rid,
+    SubscriptionParams,
 };
 use sfu::transport::params::{ExtensionIds, IceCredentials, TransportParams};
 use sfu::unit::{Bitrate, Ssrc};
@@ -88,9 +89,27 @@ pub fn publication(
     PublicationParams {
         kind,
         mid: section.mid,
+        spatial_layers: spatial_layers(section, &codecs, announced),
         codecs,
         layers,
     }
+}
+
+/// A client that prefers VP9 and has announced several sizes sends them all in one encoding.
+fn spatial_layers(
+    section: &Section,
+    codecs: &[CodecParams],
+    announced: &[AnnouncedLayer],
+) -> Vec<LayerSize> {
+    let first = codecs.first().map(|params| params.codec);
+    if !section.rids.is_empty() || first != Some(Codec::Vp9) || announced.len() < 2 {
+        return Vec::new();
+    }
+    let size = |layer: &AnnouncedLayer| LayerSize {
+        width: layer.width,
+        height: layer.height,
+    };
+    announced.iter().map(size).collect()
 }
 
 fn single_layer(section: &Section, announced: &[AnnouncedLayer]) -> LayerParams {

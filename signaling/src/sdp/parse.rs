@@ -633,6 +633,13 @@ fn read_codec(
             (Codec::Red, None)
         }
         MediaKind::Video if format.is("VP8", 90_000) => (Codec::Vp8, None),
+        // Profile 0 is eight bits of each colour, which every decoder has (RFC 9628 section 6).
+        MediaKind::Video
+            if format.is("VP9", 90_000)
+                && matches!(format.parameter("profile-id"), None | Some("0")) =>
+        {
+            (Codec::Vp9, None)
+        }
         MediaKind::Video if format.is("H264", 90_000) => (Codec::H264, Some(read_h264(format)?)),
         _ => return None,
     };
@@ -703,7 +710,7 @@ mod tests {
              a=rtpmap:98 H264/90000\r\n\
              a=fmtp:98 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
              a=rtpmap:99 H264/90000\r\na=fmtp:99 packetization-mode=1;profile-level-id=640c1f\r\n\
-             a=rtpmap:100 VP9/90000\r\na=rtcp-fb:* nack pli\r\n{attributes}"
+             a=rtpmap:100 VP9/90000\r\na=fmtp:100 profile-id=2\r\na=rtcp-fb:* nack pli\r\n{attributes}"
         )
     }
 
@@ -711,7 +718,7 @@ mod tests {
     fn only_our_codecs_are_read_with_their_retransmission_and_feedback() {
         let offer = parse(&video("")).expect("it parses");
         let codecs = &offer.sections[0].codecs;
-        assert_eq!(codecs.len(), 2, "neither high profile nor VP9");
+        assert_eq!(codecs.len(), 2, "neither high profile nor VP9 of ten bits");
         assert_eq!(codecs[0].params.codec, Codec::Vp8);
         assert_eq!(codecs[0].params.rtx_payload_type, Some(PayloadType(97)));
         assert!(codecs[0].feedback.nack_pli && !codecs[0].feedback.nack);

@@ -11,6 +11,7 @@ pub mod h264;
 pub mod opus;
 pub mod red;
 pub mod vp8;
+pub mod vp9;
 
 /// What forwarding must know about a payload of any format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,15 @@ impl PayloadInfo {
                     is_keyframe: descriptor.is_keyframe,
                     temporal_layer: descriptor.temporal_layer,
                     is_switching_point: descriptor.is_keyframe || descriptor.is_layer_sync,
+                })
+            }
+            Codec::Vp9 => {
+                let descriptor = vp9::Descriptor::parse(payload)?;
+                let is_keyframe = descriptor.starts_keyframe();
+                Ok(Self {
+                    is_keyframe,
+                    temporal_layer: Some(descriptor.temporal),
+                    is_switching_point: is_keyframe,
                 })
             }
             Codec::H264 => {

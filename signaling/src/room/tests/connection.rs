@@ -12,7 +12,7 @@ impl Scene {
         self.event(EventKind::Quality { transport, rating });
     }
 
-    fn sid(&self, client: &Client) -> String {
+    fn name_of(&self, client: &Client) -> String {
         self.room.participants[&client.key].sid.clone()
     }
 }
@@ -41,7 +41,7 @@ fn a_change_is_told_to_oneself_and_to_those_who_may_notice() {
     for client in [&doctor, &nurse] {
         scene.connect(client);
     }
-    let (doctor_sid, nurse_sid) = (scene.sid(&doctor), scene.sid(&nurse));
+    let (doctor_sid, nurse_sid) = (scene.name_of(&doctor), scene.name_of(&nurse));
     doctor.said();
     assert_eq!(
         nurse.connections(),
