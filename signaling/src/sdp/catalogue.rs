@@ -96,7 +96,8 @@ fn pictures() -> Vec<OfferedCodec> {
         };
         picture(Codec::H264, (number, rtx), Some(params))
     });
-    [vp8].into_iter().chain(h264).collect()
+    let vp9 = picture(Codec::Vp9, (98, 99), None);
+    [vp8].into_iter().chain(h264).chain([vp9]).collect()
 }
 
 fn picture(codec: Codec, (number, rtx): (u8, u8), h264: Option<H264Params>) -> OfferedCodec {
