@@ -187,7 +187,7 @@ fn our_own_offers_are_read_by_an_independent_parser_and_by_ourselves() {
 #[test]
 fn every_captured_answer_to_an_offer_is_one_to_ours() {
     let answers = fixtures(|name| name.contains(".subanswer."));
-    assert_eq!(answers.len(), 3);
+    assert_eq!(answers.len(), 4);
     for path in answers {
         let name = path.display();
         let text = fs::read_to_string(&path).expect("UTF-8");

@@ -121,12 +121,12 @@ fn session_description_fragments() {
 #[test]
 fn answers() {
     let answers = corpus("answers");
-    run(fuzz::answer, &answers, 3_000);
+    run(fuzz::answer, &answers, 1_000);
     let short: Vec<Vec<u8>> = answers
         .into_iter()
         .filter(|one| one.len() < 2_000)
         .collect();
-    run(fuzz::answer, &short, 50_000);
+    run(fuzz::answer, &short, 20_000);
 }
 
 #[test]

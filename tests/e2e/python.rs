@@ -7,8 +7,9 @@ use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::{suite, token};
 
-/// Each of those of a room once with one peer connection, and the four of the server API.
-const TESTS: usize = 17 + 4;
+/// Each of those of a room with one peer connection, with two, and with both kinds of people, and the
+/// four of the server API.
+const TESTS: usize = 3 * 17 + 4;
 
 #[test]
 fn the_python_suite_passes() {

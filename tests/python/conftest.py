@@ -8,9 +8,9 @@ from person import Person
 ROOMS = itertools.count(1)
 
 
-@pytest.fixture(params=["v1"])
+@pytest.fixture(params=["v1", "v0", "mixed"])
 def mode(request):
-    """How many peer connections a client has: one (v1) or two (v0)."""
+    """How many peer connections a client has: one (v1), two (v0), or one after the other."""
     return request.param
 
 
@@ -21,7 +21,8 @@ async def enter(request, mode):
     people = []
 
     async def one(identity, **options):
-        options.setdefault("single", mode == "v1")
+        is_second = len(people) % 2 == 1
+        options.setdefault("single", mode == "v1" or (mode == "mixed" and is_second))
         people.append(await Person.join(identity, room, **options))
         return people[-1]
 
