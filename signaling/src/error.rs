@@ -69,6 +69,8 @@ pub enum Code {
     NotFound,
     /// There is no such address.
     BadRoute,
+    /// Somebody has not answered in time.
+    DeadlineExceeded,
     /// Not as things are now.
     FailedPrecondition,
     /// A bound is reached.
@@ -93,6 +95,7 @@ impl Code {
             Self::PermissionDenied => "permission_denied",
             Self::NotFound => "not_found",
             Self::BadRoute => "bad_route",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::FailedPrecondition => "failed_precondition",
             Self::ResourceExhausted | Self::NoStorage => "resource_exhausted",
             Self::Unimplemented => "unimplemented",
@@ -108,6 +111,7 @@ impl Code {
             Self::Unauthenticated => 401,
             Self::PermissionDenied => 403,
             Self::NotFound | Self::BadRoute => 404,
+            Self::DeadlineExceeded => 408,
             Self::FailedPrecondition => 412,
             Self::ResourceExhausted => 429,
             Self::Internal => 500,

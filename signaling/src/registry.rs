@@ -27,6 +27,7 @@ use crate::outbox::{Notice, Outbox};
 use crate::placement::{Placement, place};
 use crate::revocation::Revocations;
 use crate::room::actor::{Actor, Asked, EgressAnswer, Input, JoinRefusal};
+use crate::room::calls::{CallAnswer, CallRefusal};
 use crate::room::moderation::{Moderation, ModerationRefusal, Ruling};
 use crate::room::outlet::Outlet;
 use crate::room::participant::{Hello, ParticipantKey};
@@ -36,7 +37,7 @@ use crate::room::scribe::{Desk, Scribe};
 use crate::room::settings::SettingsWish;
 use crate::room::{Room, Setup};
 use crate::sid;
-use crate::wire::proto::{self, EgressInfo, RoomEndReason, WebhookEvent};
+use crate::wire::proto::{self, EgressInfo, PerformRpcRequest, RoomEndReason, WebhookEvent};
 
 /// A room that ends while somebody knocks is made anew; that this happens so often to one caller
 /// means that something else is wrong.
@@ -253,6 +254,15 @@ impl Registry {
     ) -> Result<Ruling, ModerationRefusal> {
         let inbox = self.inbox(name).ok_or(ModerationRefusal::NoRoom)?;
         moderate(&inbox, asked).await
+    }
+
+    /// Calls a participant of a room that is there, and waits for what he answers.
+    pub async fn call(&self, asked: PerformRpcRequest) -> CallAnswer {
+        let inbox = self.inbox(&asked.room).ok_or(CallRefusal::NoRoom)?;
+        let (reply, answer) = oneshot::channel();
+        let sent = inbox.send(Input::Call(Box::new(asked), reply)).await;
+        sent.map_err(|_| CallRefusal::Closing)?;
+        answer.await.map_err(|_| CallRefusal::Closing)?
     }
 
     fn inbox(&self, name: &str) -> Option<mpsc::Sender<Input>> {

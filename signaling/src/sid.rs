@@ -41,6 +41,11 @@ pub fn egress_id() -> String {
     sid("EG_")
 }
 
+/// A new name for a call to a participant.
+pub fn call_id() -> String {
+    sid("RC_")
+}
+
 /// A new name for something that whoever knows it may touch: 140 bits, which nobody guesses.
 pub fn session_name() -> String {
     signs(2 * RANDOM_LEN)

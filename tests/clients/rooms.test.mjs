@@ -125,6 +125,29 @@ it('removes somebody, and his tokens with him', async () => {
   await enter('zhou', room);
 });
 
+it('calls a participant', async () => {
+  const room = 'calls';
+  const li = await enter('li', room);
+  li.room.localParticipant.registerRpcMethod('lookAt', async ({ callerIdentity, payload }) => {
+    return `${callerIdentity} shows ${payload}`;
+  });
+  const token = await tokenFor('app', room, { roomJoin: false, roomAdmin: true, room });
+  const call = async (method, to = 'li') => {
+    const asked = { room, destinationIdentity: to, method, payload: 'slide 3' };
+    const response = await fetch(`${http}/twirp/livekit.RoomService/PerformRpc`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(asked),
+    });
+    const { payload, code, msg } = await response.json();
+    return [response.status, payload ?? code, msg];
+  };
+  expect(await call('lookAt')).toEqual([200, 'consilium.server shows slide 3', undefined]);
+  const absent = [412, 'failed_precondition', expect.stringContaining('1400')];
+  expect(await call('noSuchMethod')).toEqual(absent);
+  expect((await call('lookAt', 'nobody')).slice(0, 2)).toEqual([404, 'not_found']);
+});
+
 it('does nothing for those who may not', async () => {
   const asWith = async (grants) => {
     const token = await tokenFor('app', grants.room ?? '', { roomJoin: false, ...grants });

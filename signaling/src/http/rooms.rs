@@ -3,7 +3,7 @@
 //! Making and ending rooms needs `roomCreate`, listing them `roomList`, everything about one room
 //! `roomAdmin` for that room. Whoever may not see a room does not learn whether it is there: the
 //! token is asked before the room is. What is done in a room is the room's own
-//! [`moderation`](crate::room::moderation).
+//! [`moderation`](crate::room::moderation), whom it calls are its [`calls`](crate::room::calls).
 
 use std::sync::Arc;
 
@@ -17,9 +17,10 @@ use crate::token::Grants;
 use crate::wire::proto::{
     self, CreateRoomRequest, DeleteRoomRequest, DeleteRoomResponse, ListParticipantsRequest,
     ListParticipantsResponse, ListRoomsRequest, ListRoomsResponse, MuteRoomTrackRequest,
-    MuteRoomTrackResponse, ParticipantInfo, RemoveParticipantResponse, RoomParticipantIdentity,
-    SendDataRequest, SendDataResponse, UpdateParticipantRequest, UpdateRoomMetadataRequest,
-    UpdateSubscriptionsRequest, UpdateSubscriptionsResponse,
+    MuteRoomTrackResponse, ParticipantInfo, PerformRpcRequest, PerformRpcResponse,
+    RemoveParticipantResponse, RoomParticipantIdentity, SendDataRequest, SendDataResponse,
+    UpdateParticipantRequest, UpdateRoomMetadataRequest, UpdateSubscriptionsRequest,
+    UpdateSubscriptionsResponse,
 };
 
 /// Names that a request may list; a server holds 10,000 rooms.
@@ -39,7 +40,8 @@ pub(super) async fn call(method: &str, call: Call) -> Result<Response, ApiError>
         "UpdateSubscriptions" => call.answer(subscribe).await,
         "SendData" => call.answer(send).await,
         "UpdateRoomMetadata" => call.answer(set_metadata).await,
-        "ForwardParticipant" | "MoveParticipant" | "PerformRpc" => Err(unimplemented(method)),
+        "PerformRpc" => call.answer(perform).await,
+        "ForwardParticipant" | "MoveParticipant" => Err(unimplemented(method)),
         _ => Err(bad_route("there is no such method")),
     }
 }
@@ -179,6 +181,16 @@ async fn send(
     let about = Moderation::Send(Box::new(asked));
     moderate(&front, &grants, &room, about).await?;
     Ok(SendDataResponse {})
+}
+
+async fn perform(
+    front: Arc<Front>,
+    grants: Grants,
+    asked: PerformRpcRequest,
+) -> Result<PerformRpcResponse, ApiError> {
+    admin(&grants, &asked.room)?;
+    let payload = front.rooms()?.call(asked).await?;
+    Ok(PerformRpcResponse { payload })
 }
 
 async fn set_metadata(

@@ -17,6 +17,7 @@ use sfu::shard::event::EventKind;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use super::calls::{CallAnswer, CallId, CallRefusal};
 use super::moderation::{Moderation, ModerationRefusal, Ruling};
 use super::notices::end_reason;
 use super::outlet::Outlet;
@@ -32,7 +33,7 @@ use crate::metrics::{Count, Level, Metrics};
 use crate::outbox::{Notice, Outbox};
 use crate::placement::Placement;
 use crate::wire::proto::leave_request::Action;
-use crate::wire::proto::{DisconnectReason, EgressInfo, RoomEndReason};
+use crate::wire::proto::{DisconnectReason, EgressInfo, PerformRpcRequest, RoomEndReason};
 
 /// Time-outs are a matter of seconds; changes of the head count are told this often.
 const TICK: Duration = Duration::from_millis(250);
@@ -70,6 +71,8 @@ pub enum Input {
     StopEgress(String, oneshot::Sender<EgressAnswer>),
     /// The server API wants something of the room.
     Moderate(Box<Moderation>, oneshot::Sender<ModerationAnswer>),
+    /// The server API calls a participant.
+    Call(Box<PerformRpcRequest>, oneshot::Sender<CallAnswer>),
     /// The server API ends the room.
     Delete(oneshot::Sender<()>),
     /// The server is going down.
@@ -128,6 +131,7 @@ struct Counted {
 pub struct Asked {
     last: u64,
     waiting: HashMap<AskId, oneshot::Sender<EgressAnswer>>,
+    calling: HashMap<CallId, oneshot::Sender<CallAnswer>>,
 }
 
 impl Asked {
@@ -135,6 +139,18 @@ impl Asked {
         self.last += 1;
         self.waiting.insert(AskId(self.last), reply);
         AskId(self.last)
+    }
+
+    fn call(&mut self, reply: oneshot::Sender<CallAnswer>) -> CallId {
+        self.last += 1;
+        self.calling.insert(CallId(self.last), reply);
+        CallId(self.last)
+    }
+
+    fn answer_call(&mut self, id: CallId, answer: CallAnswer) {
+        if let Some(reply) = self.calling.remove(&id) {
+            let _ = reply.send(answer); // or whoever called has gone
+        }
     }
 
     fn answer(&mut self, id: AskId, answer: EgressAnswer) {
@@ -219,6 +235,10 @@ impl Actor {
                 let answer = self.room.moderate(now, *asked);
                 let _ = reply.send(answer); // or whoever asked has gone
             }
+            Input::Call(asked, reply) => {
+                let id = self.asked.call(reply);
+                self.room.call(now, id, *asked);
+            }
             Input::Delete(reply) => {
                 self.finish(now, DisconnectReason::RoomDeleted, Action::Disconnect);
                 let _ = reply.send(()); // or whoever asked has gone
@@ -265,6 +285,9 @@ impl Actor {
     fn tell(&mut self) {
         for (id, answer) in self.room.take_answers() {
             self.asked.answer(id, answer);
+        }
+        for (id, answer) in self.room.take_call_answers() {
+            self.asked.answer_call(id, answer);
         }
         for event in self.room.take_notices() {
             if let Some(info) = &event.egress_info {
@@ -346,6 +369,9 @@ impl Actor {
                 }
                 Input::Moderate(_, reply) => {
                     let _ = reply.send(Err(ModerationRefusal::Closing));
+                }
+                Input::Call(_, reply) => {
+                    let _ = reply.send(Err(CallRefusal::Closing));
                 }
                 Input::Delete(reply) => {
                     let _ = reply.send(());

@@ -12,7 +12,7 @@ use sfu::shard::event::{DisconnectReason as TransportEnd, EventKind, Speaker};
 
 use super::participant::{Participant, ParticipantKey, Path};
 use super::subscriptions::Chooser;
-use super::{Removal, Room, resume};
+use super::{Removal, Room, calls, resume};
 use crate::wire::data_packet::{Content, Patched, Sender, patch};
 use crate::wire::proto::data_packet::Kind;
 use crate::wire::proto::leave_request::Action;
@@ -214,6 +214,10 @@ impl Room {
         let Some(patched) = read_message(sender, channel, payload) else {
             return;
         };
+        let to = &patched.destinations.identities;
+        if to.iter().any(|one| one == calls::CALLER) {
+            return self.hear_call(key, &patched.payload);
+        }
         if channel == DataChannel::Reliable {
             let sid = match sender.permissions.is_hidden {
                 true => "",

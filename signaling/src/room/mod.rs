@@ -6,9 +6,11 @@
 //! about a transport that a client offers ([`negotiation`]) or we do ([`offering`]), what a client
 //! asks for ([`requests`]), what the media plane reports ([`events`]), how good connections are
 //! ([`connection`]), what is recorded ([`recording`]), what the outside hears ([`notices`]), what
-//! the server API does ([`moderation`]), how somebody comes back whose connection broke ([`resume`]).
+//! the server API does ([`moderation`]) and
+//! whom it calls ([`calls`]), how somebody comes back whose connection broke ([`resume`]).
 
 pub mod actor;
+pub mod calls;
 pub mod chat;
 pub mod connection;
 pub mod dynacast;
@@ -41,6 +43,7 @@ use sfu::media::{Codec, MediaKind};
 use sfu::shard::command::Command;
 use sfu::transport::params::Fingerprint;
 
+use self::calls::Calls;
 use self::chat::ChatReader;
 use self::participant::{Connections, Hello, Participant, ParticipantKey, Path};
 use self::recording::RoomRecording;
@@ -106,6 +109,7 @@ pub struct Room {
     owner: String,
     recording: RoomRecording,
     chat: ChatReader,
+    calls: Calls,
     reliable: Replay,
     departures: Departures,
     notices: Vec<WebhookEvent>,
@@ -172,6 +176,7 @@ impl Room {
             owner: String::new(),
             recording,
             chat: ChatReader::default(),
+            calls: Calls::default(),
             notices: Vec::new(),
             nonces: VecDeque::new(),
             is_lost: false,
@@ -232,6 +237,9 @@ impl Room {
 
     /// Lets somebody in, or says why not. Whoever has the same identity must go.
     pub fn join(&mut self, now: Instant, hello: Hello) -> Result<ParticipantKey, ApiError> {
+        if hello.grants.identity == calls::CALLER {
+            return Err(ApiError::BadRequest("this identity is the server's own"));
+        }
         let namesake = self
             .participants
             .values()
@@ -377,6 +385,7 @@ impl Room {
             self.forget_track(track.publication);
         }
         self.chat.forget(key);
+        self.end_calls_to(key);
         self.note_left(&participant);
         let info = participant.info();
         for track in participant.tracks.iter().filter(|one| one.is_published()) {
@@ -405,6 +414,7 @@ impl Room {
     /// Does what is due. Says whether the room goes on.
     pub fn tick(&mut self, now: Instant) -> bool {
         self.give_up_seats(now);
+        self.give_up_calls(now);
         let keys: Vec<ParticipantKey> = self.participants.keys().copied().collect();
         for key in keys {
             self.ask_again(now, key);

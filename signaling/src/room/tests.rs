@@ -31,6 +31,7 @@ use crate::wire::proto::{
     self, AddTrackRequest, DisconnectReason, MuteTrackRequest, TrackSource, TrackType,
 };
 
+mod calls;
 mod connection;
 mod dynacast;
 mod moderation;
