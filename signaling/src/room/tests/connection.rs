@@ -54,7 +54,7 @@ fn a_change_is_told_to_oneself_and_to_those_who_may_notice() {
     scene.rate(&doctor, Quality::Poor, 40.0);
     let poor = (doctor_sid, ConnectionQuality::Poor, 2.0);
     for client in [&doctor, &nurse] {
-        assert_eq!(client.connections(), [poor.clone()]);
+        assert_eq!(client.connections(), std::slice::from_ref(&poor));
     }
     scene.rate(&nurse, Quality::Lost, 0.0);
     assert_eq!(
