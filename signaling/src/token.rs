@@ -69,7 +69,7 @@ pub struct Grants {
     pub metadata: String,
     /// Free names and values of the application.
     #[serde(
-        deserialize_with = "or_default",
+        deserialize_with = "values",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub attributes: BTreeMap<String, String>,
@@ -431,6 +431,15 @@ where
     Option::<T>::deserialize(input).map(Option::unwrap_or_default)
 }
 
+/// Applications write null where they have no value; LiveKit reads it as an empty one.
+fn values<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let read: BTreeMap<String, Option<String>> = or_default(input)?;
+    let read = read.into_iter();
+    Ok(read
+        .map(|(name, value)| (name, value.unwrap_or_default()))
+        .collect())
+}
+
 /// Times may have fractions (RFC 7519 section 2).
 fn whole_seconds<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
     f64::deserialize(input).map(|seconds| seconds as u64)
@@ -590,6 +599,22 @@ mod tests {
         assert!(!grants.video.may_subscribe());
         assert!(!grants.video.may_update_own_metadata());
         assert!(grants.room_config.is_some());
+    }
+
+    #[test]
+    fn an_attribute_without_a_value_is_empty() {
+        let claims = serde_json::json!({
+            "iss": "clinic", "sub": "eve", "exp": now() + 60,
+            "attributes": {"role": null, "color": "red"},
+        });
+        let token = sign(Algorithm::HS256, &claims, SECRET);
+        let attributes = ours().verify(&token).expect("good").grants.attributes;
+        assert_eq!(attributes["role"], "");
+        assert_eq!(attributes["color"], "red");
+        let claims = serde_json::json!({
+            "iss": "clinic", "sub": "eve", "exp": now() + 60, "attributes": {"role": 7},
+        });
+        assert_eq!(refused(&claims), TokenError::Malformed);
     }
 
     #[test]
