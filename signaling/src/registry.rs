@@ -269,6 +269,14 @@ impl Registry {
         self.rooms.get(name).map(|handle| handle.inbox.clone())
     }
 
+    /// Whether somebody who joins finds this room, or makes it.
+    pub fn may_open(&self, name: &str) -> Result<(), ApiError> {
+        match self.setup.rooms.auto_create || self.rooms.contains_key(name) {
+            true => Ok(()),
+            false => Err(ApiError::RoomNotFound),
+        }
+    }
+
     fn find_or_open(self: &Arc<Self>, name: &str) -> Result<Handle, ApiError> {
         let found = self.rooms.get(name).map(|handle| handle.clone());
         match found {

@@ -191,11 +191,25 @@ async fn validate(
     Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<&'static str, ApiError> {
-    let admitted = admit(&front, &caller, &asked, &headers);
-    if admitted.is_err() {
+    let may_join = may_join(&front, &caller, &asked, &headers);
+    if may_join.is_err() {
         front.metrics.count(Count::JoinsRefused);
     }
-    admitted.map(|_| "success")
+    may_join.map(|()| "success")
+}
+
+/// What a browser could not read of its failed upgrade: its token's fault, or that the room is not
+/// there and nobody makes one by joining.
+fn may_join(
+    front: &Front,
+    caller: &Caller,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    let verified = admit(front, caller, asked, headers)?;
+    let room = verified.grants.room_to_join(asked.room.as_deref())?;
+    let registry = front.registry.get();
+    registry.map_or(Ok(()), |registry| registry.may_open(room))
 }
 
 /// The one place that decides whether a caller may join with the token that was brought.
