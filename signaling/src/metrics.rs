@@ -67,7 +67,7 @@ counts! {
     /// A receiver did not take a webhook; it will get it again.
     WebhooksRefused => "webhooks_refused_total", "Attempts to deliver a webhook that failed.";
     /// A webhook was given up.
-    WebhooksLost => "webhooks_lost_total", "Webhooks given up because of their age or number.";
+    WebhooksLost => "webhooks_lost_total", "Webhooks given up because of their age or number, or never to be taken.";
 }
 
 macro_rules! levels {

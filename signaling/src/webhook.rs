@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -32,6 +33,12 @@ const TOKEN_TTL: Duration = Duration::from_secs(300);
 const WAIT_MIN: Duration = Duration::from_secs(1);
 /// The longest wait: who comes back after an outage hears of it within this.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// With these a receiver says that it is this message which it will never take, not that it is ill:
+/// La Suite Meet answers an event that it does not know so. What comes after it must not wait.
+const NEVER_TAKEN: [StatusCode; 2] = [
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::UNPROCESSABLE_ENTITY,
+];
 /// Messages on their way at once, of all lanes together.
 const SENDING_MAX: usize = 32;
 
@@ -223,15 +230,17 @@ impl Courier {
             .header(CONTENT_TYPE, KIND)
             .header(AUTHORIZATION, token)
             .body(body);
-        let is_taken = match request.send().await {
-            Ok(response) => response.status().is_success(),
-            Err(_) => false,
-        };
+        let answer = request.send().await.map(|response| response.status());
+        let is_taken = matches!(&answer, Ok(status) if status.is_success());
+        let is_in_vain = matches!(&answer, Ok(status) if NEVER_TAKEN.contains(status));
         self.metrics.count(match is_taken {
             true => Count::WebhooksDelivered,
             false => Count::WebhooksRefused,
         });
-        is_taken
+        if is_in_vain {
+            self.metrics.count(Count::WebhooksLost);
+        }
+        is_taken || is_in_vain
     }
 }
 
@@ -257,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Limits, Secret};
-    use crate::outbox::{self, Notice};
+    use crate::outbox::{self, Notice, Outbox};
     use crate::store::Store;
     use crate::wire::proto::WebhookEvent;
 
@@ -300,6 +309,8 @@ mod tests {
     #[derive(Clone, Default)]
     struct Receiver {
         is_down: Arc<AtomicBool>,
+        /// This event it does not know.
+        unknown: &'static str,
         taken: Arc<Mutex<Vec<(String, Bytes)>>>,
     }
 
@@ -312,6 +323,10 @@ mod tests {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         assert_eq!(headers[CONTENT_TYPE], KIND);
+        let event: WebhookEvent = serde_json::from_slice(&body).expect("proto-JSON");
+        if event.event == receiver.unknown {
+            return StatusCode::UNPROCESSABLE_ENTITY;
+        }
         let token = headers[AUTHORIZATION].to_str().expect("text").to_owned();
         receiver.taken.lock().expect("whole").push((token, body));
         StatusCode::OK
@@ -329,10 +344,13 @@ mod tests {
         format!("http://{address}/hook")
     }
 
-    #[tokio::test]
-    async fn a_receiver_that_was_down_gets_all_of_it_in_order_and_signed() {
-        let receiver = Receiver::default();
-        receiver.is_down.store(true, Ordering::Relaxed);
+    struct Sending {
+        outbox: Outbox,
+        keyring: Arc<Keyring>,
+        metrics: Arc<Metrics>,
+    }
+
+    async fn send_to(receiver: &Receiver) -> Sending {
         let config = WebhookConfig {
             urls: vec![listen(receiver.clone()).await],
             api_key: "clinic".into(),
@@ -350,16 +368,57 @@ mod tests {
             Arc::clone(&keyring),
             Arc::clone(&metrics),
         ));
-        let events = ["room_started", "participant_joined", "track_published"];
+        Sending {
+            outbox,
+            keyring,
+            metrics,
+        }
+    }
+
+    fn put(outbox: &Outbox, events: &[&str]) {
         for event in events {
             outbox.put(Notice {
                 room: "r".into(),
                 event: WebhookEvent {
-                    event: event.into(),
+                    event: (*event).to_owned(),
                     ..WebhookEvent::default()
                 },
             });
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_receiver_will_never_take_holds_nothing_up() {
+        let receiver = Receiver {
+            unknown: "participant_connection_aborted",
+            ..Receiver::default()
+        };
+        let sending = send_to(&receiver).await;
+        put(
+            &sending.outbox,
+            &["participant_connection_aborted", "room_finished"],
+        );
+        while receiver.taken.lock().expect("whole").is_empty() {
+            time::sleep(Duration::from_millis(10)).await;
+        }
+        let (_, body) = receiver.taken.lock().expect("whole")[0].clone();
+        let event: WebhookEvent = serde_json::from_slice(&body).expect("proto-JSON");
+        assert_eq!(event.event, "room_finished");
+        let told = sending.metrics.render(0, None);
+        assert!(told.contains("webhooks_lost_total 1"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_was_down_gets_all_of_it_in_order_and_signed() {
+        let receiver = Receiver::default();
+        receiver.is_down.store(true, Ordering::Relaxed);
+        let Sending {
+            outbox,
+            keyring,
+            metrics,
+        } = send_to(&receiver).await;
+        let events = ["room_started", "participant_joined", "track_published"];
+        put(&outbox, &events);
         while !metrics.render(0, None).contains("webhooks_refused_total 1") {
             time::sleep(Duration::from_millis(10)).await;
         }
