@@ -3,7 +3,8 @@
 //! Whatever is asked for (a room, a participant, a track), what comes of it is one sealed recording
 //! of the room, so several egresses of a room share it. A room changes its egresses; the book keeps
 //! the last state of each for listing and, over a restart, those that go on when their room comes
-//! back. What is asked about files, layouts and storage is dropped here: it may hold credentials.
+//! back. Of what is asked about files only their names are kept, because applications look for them in
+//! the answers; storage is dropped, for it may hold credentials.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -12,8 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::error::{ApiError, Code};
 use crate::wire::proto::egress_info::Request;
 use crate::wire::proto::{
-    EgressInfo, EgressSourceType, EgressStatus, FileInfo, RoomCompositeEgressRequest,
+    EgressInfo, EgressSourceType, EgressStatus, EncodedFileOutput, FileInfo,
+    RoomCompositeEgressRequest, track_egress_request,
 };
+
+/// What an object store takes as a name.
+const FILE_NAME_BYTES_MAX: usize = 1024;
 
 /// A request to record.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +27,7 @@ pub struct Ask {
     pub room: String,
     /// What must be there.
     pub target: Target,
-    /// The request without its outputs, as it is shown in lists.
+    /// The request without where its files were to go, as it is shown in lists.
     pub request: Request,
 }
 
@@ -142,17 +147,47 @@ pub fn advance(info: &mut EgressInfo, status: EgressStatus, error: &str) {
     }
 }
 
-/// An egress is carried by this recording: applications find it by its name.
+/// An egress is carried by this recording. Its location says which; its name is the one that was
+/// asked for, by which applications know their own files, or else the recording's.
 pub fn carried_by(info: &mut EgressInfo, recording: &str) {
-    let is_known = |file: &FileInfo| file.filename == recording;
-    if !info.file_results.iter().any(is_known) {
-        info.file_results.push(FileInfo {
-            filename: recording.to_owned(),
-            location: format!("recordings/{recording}"),
-            started_at: now_ns(),
-            ..FileInfo::default()
-        });
+    let location = format!("recordings/{recording}");
+    let is_known = |file: &FileInfo| file.location == location;
+    if info.file_results.iter().any(is_known) {
+        return;
     }
+    let filename = asked_file(info).unwrap_or(recording).to_owned();
+    info.file_results.push(FileInfo {
+        filename,
+        location,
+        started_at: now_ns(),
+        ..FileInfo::default()
+    });
+}
+
+/// The name of the file that was asked for.
+fn asked_file(info: &EgressInfo) -> Option<&str> {
+    let name = match info.request.as_ref()? {
+        Request::RoomComposite(asked) => &asked.file_outputs.first()?.filepath,
+        Request::Participant(asked) => &asked.file_outputs.first()?.filepath,
+        Request::TrackComposite(asked) => &asked.file_outputs.first()?.filepath,
+        Request::Track(asked) => match asked.output.as_ref()? {
+            track_egress_request::Output::File(file) => &file.filepath,
+            track_egress_request::Output::WebsocketUrl(_) => return None,
+        },
+        _ => return None,
+    };
+    let is_good = !name.is_empty() && name.len() <= FILE_NAME_BYTES_MAX;
+    is_good.then_some(name.as_str())
+}
+
+/// What is kept of the files that were asked for.
+pub fn named(files: &[EncodedFileOutput]) -> Vec<EncodedFileOutput> {
+    let kept = files.first().map(|file| EncodedFileOutput {
+        file_type: file.file_type,
+        filepath: file.filepath.clone(),
+        ..EncodedFileOutput::default()
+    });
+    kept.into_iter().collect()
 }
 
 fn now_ns() -> i64 {
@@ -282,6 +317,37 @@ mod tests {
         assert_eq!(ids(book.list("", "", true)), ["EG_9"]);
         assert_eq!(ids(book.list("", "EG_2", false)), ["EG_2"]);
         assert_eq!(book.find("EG_0"), None);
+    }
+
+    #[test]
+    fn a_file_has_the_name_that_was_asked_for_and_the_place_of_the_recording() {
+        let files = |path: &str| {
+            Request::RoomComposite(RoomCompositeEgressRequest {
+                file_outputs: named(&[EncodedFileOutput {
+                    filepath: path.into(),
+                    ..EncodedFileOutput::default()
+                }]),
+                ..RoomCompositeEgressRequest::default()
+            })
+        };
+        let too_long = "x".repeat(FILE_NAME_BYTES_MAX + 1);
+        for (asked, expected) in [
+            (files("round/round--1.mp4"), "round/round--1.mp4"),
+            (files(""), "01J"),
+            (files(&too_long), "01J"),
+            (whole_room("a"), "01J"),
+        ] {
+            let mut info = begun("EG_1".into(), "RM_1", "a", asked);
+            carried_by(&mut info, "01J");
+            carried_by(&mut info, "01J");
+            let [file] = &info.file_results[..] else {
+                panic!("one file: {info:?}");
+            };
+            assert_eq!(
+                (&*file.filename, &*file.location),
+                (expected, "recordings/01J")
+            );
+        }
     }
 
     #[test]

@@ -72,7 +72,9 @@ it('records who agreed, and nobody else', async () => {
   });
   expect(started.status).toBe(EgressStatus.EGRESS_ACTIVE);
   expect(started.roomName).toBe(room);
-  const recording = started.fileResults[0].filename;
+  const [file] = started.fileResults;
+  expect(file.filename).toBe('ignored.mp4');
+  const recording = file.location.replace('recordings/', '');
   expect(recording).toMatch(/^[0-9A-Z]{26}$/);
   await until('li is recorded', () => shown(li) === 'on');
   expect(shown(wang)).toBe('held');
@@ -90,7 +92,7 @@ it('records who agreed, and nobody else', async () => {
   const second = await egress.startParticipantEgress(room, 'li', {
     file: { filepath: 'ignored.mp4' },
   });
-  expect(second.fileResults[0].filename).toBe(recording);
+  expect(second.fileResults[0].location).toBe(file.location);
   expect((await egress.listEgress({ roomName: room, active: true })).length).toBe(2);
   expect((await egress.stopEgress(second.egressId)).status).toBe(EgressStatus.EGRESS_COMPLETE);
   expect(shown(chen)).toBe('on');
@@ -123,6 +125,7 @@ it('records who agreed, and nobody else', async () => {
   const of = hooks.filter((hook) => hook.egressInfo?.egressId === started.egressId);
   expect(of.map((hook) => [hook.event, hook.egressInfo.status])).toEqual([
     ['egress_started', EgressStatus.EGRESS_ACTIVE],
+    ['egress_updated', EgressStatus.EGRESS_ACTIVE],
     ['egress_updated', EgressStatus.EGRESS_ENDING],
     ['egress_ended', EgressStatus.EGRESS_COMPLETE],
   ]);

@@ -1,7 +1,8 @@
 //! LiveKit's Egress API as the control door of the recorder.
 //!
 //! Room composite, participant and track requests all start one sealed recording of the room; what
-//! they say about layouts, files and storage has no say in it, and streams are refused. A token needs
+//! they say about layouts, files and storage has no say in it (a file's name comes back in answers),
+//! and streams are refused. A token needs
 //! `roomRecord`, and one that names a room is good for that room only. The answer says how far the
 //! recorder has come, never what is wished.
 
@@ -11,13 +12,14 @@ use axum::response::Response;
 
 use super::Front;
 use super::twirp::{Call, bad_route, invalid, unimplemented};
-use crate::egress::{Ask, EgressRefusal, Target, is_over};
+use crate::egress::{Ask, EgressRefusal, Target, is_over, named};
 use crate::error::{ApiError, Code};
 use crate::token::Grants;
 use crate::wire::proto::egress_info::Request;
 use crate::wire::proto::{
-    self, EgressInfo, ListEgressRequest, ListEgressResponse, ParticipantEgressRequest,
-    RoomCompositeEgressRequest, StopEgressRequest, TrackCompositeEgressRequest, TrackEgressRequest,
+    self, DirectFileOutput, EgressInfo, ListEgressRequest, ListEgressResponse,
+    ParticipantEgressRequest, RoomCompositeEgressRequest, StopEgressRequest,
+    TrackCompositeEgressRequest, TrackEgressRequest,
 };
 
 /// Answers a method of `livekit.Egress`.
@@ -117,10 +119,15 @@ impl Start for RoomCompositeEgressRequest {
         let older = matches!(self.output, Some(Output::Stream(_) | Output::Segments(_)));
         let newer = self.stream_outputs.len() + self.segment_outputs.len();
         refuse_streams(older || newer + self.image_outputs.len() > 0)?;
+        let mut files = named(&self.file_outputs);
+        if let (true, Some(Output::File(file))) = (files.is_empty(), &self.output) {
+            files = named(std::slice::from_ref(file));
+        }
         Ok(Ask {
             target: Target::Room,
             request: Request::RoomComposite(Self {
                 room_name: self.room_name.clone(),
+                file_outputs: files,
                 layout: self.layout,
                 audio_only: self.audio_only,
                 video_only: self.video_only,
@@ -143,6 +150,7 @@ impl Start for ParticipantEgressRequest {
             request: Request::Participant(Self {
                 room_name: self.room_name.clone(),
                 identity: self.identity,
+                file_outputs: named(&self.file_outputs),
                 screen_share: self.screen_share,
                 ..Self::default()
             }),
@@ -158,6 +166,10 @@ impl Start for TrackCompositeEgressRequest {
         let older = matches!(self.output, Some(Output::Stream(_) | Output::Segments(_)));
         let newer = self.stream_outputs.len() + self.segment_outputs.len();
         refuse_streams(older || newer + self.image_outputs.len() > 0)?;
+        let mut files = named(&self.file_outputs);
+        if let (true, Some(Output::File(file))) = (files.is_empty(), &self.output) {
+            files = named(std::slice::from_ref(file));
+        }
         let tracks = [&self.audio_track_id, &self.video_track_id];
         let tracks: Vec<String> = tracks
             .into_iter()
@@ -173,6 +185,7 @@ impl Start for TrackCompositeEgressRequest {
                 room_name: self.room_name.clone(),
                 audio_track_id: self.audio_track_id,
                 video_track_id: self.video_track_id,
+                file_outputs: files,
                 ..Self::default()
             }),
             room: self.room_name,
@@ -187,10 +200,18 @@ impl Start for TrackEgressRequest {
         if self.track_id.is_empty() {
             return Err(invalid("track_id is missing"));
         }
+        let file = match self.output {
+            Some(Output::File(file)) => Some(Output::File(DirectFileOutput {
+                filepath: file.filepath,
+                ..DirectFileOutput::default()
+            })),
+            _ => None,
+        };
         Ok(Ask {
             target: Target::Tracks(vec![self.track_id.clone()]),
             request: Request::Track(Self {
                 room_name: self.room_name.clone(),
+                output: file,
                 track_id: self.track_id,
                 ..Self::default()
             }),

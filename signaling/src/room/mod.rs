@@ -115,6 +115,8 @@ pub struct Room {
     notices: Vec<WebhookEvent>,
     /// Numbers of messages that the server API has sent.
     nonces: VecDeque<Vec<u8>>,
+    /// Others have been told that it is there.
+    is_announced: bool,
     /// The media plane has lost the whole room.
     is_lost: bool,
 }
@@ -159,7 +161,7 @@ impl Room {
     pub fn new(now: Instant, id: RoomId, name: String, home: WorkerId, setup: Arc<Setup>) -> Self {
         let spread = Spread::new(home, setup.candidates.len(), setup.rooms.spill_busy_share);
         let recording = RoomRecording::new(setup.recording, Vec::new());
-        let mut room = Self {
+        Self {
             id,
             sid: sid::room_sid(),
             name,
@@ -179,10 +181,9 @@ impl Room {
             calls: Calls::default(),
             notices: Vec::new(),
             nonces: VecDeque::new(),
+            is_announced: false,
             is_lost: false,
-        };
-        room.notify_room_started();
-        room
+        }
     }
 
     /// What a killed process was asked to record goes on once somebody is here.
@@ -249,6 +250,7 @@ impl Room {
         // A token's room configuration counts for whoever comes first, so it must be known before.
         if !self.had_participants {
             self.settle(&hello);
+            self.notify_room_started();
         }
         if others >= self.settings.participants_max {
             return Err(ApiError::Full("participants_per_room_max"));

@@ -199,6 +199,7 @@ impl Room {
         if self.settings.metadata != before {
             self.tell_room();
         }
+        self.notify_room_started();
     }
 
     fn set_metadata(&mut self, metadata: String) -> Result<(), ModerationRefusal> {

@@ -18,6 +18,11 @@ impl Room {
     }
 
     fn notify(&mut self, event: &str, fill: impl FnOnce(&mut WebhookEvent)) {
+        self.notify_room_started();
+        self.note(event, fill);
+    }
+
+    fn note(&mut self, event: &str, fill: impl FnOnce(&mut WebhookEvent)) {
         let mut notice = WebhookEvent {
             event: event.to_owned(),
             room: Some(self.info()),
@@ -27,8 +32,12 @@ impl Room {
         self.notices.push(notice);
     }
 
+    /// The room is there. Told once, after what the application or the first comer wants of it has
+    /// been taken: receivers read in its metadata whose room it is.
     pub(super) fn notify_room_started(&mut self) {
-        self.notify("room_started", |_| {});
+        if !std::mem::replace(&mut self.is_announced, true) {
+            self.note("room_started", |_| {});
+        }
     }
 
     /// The room is over.

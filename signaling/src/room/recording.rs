@@ -204,7 +204,7 @@ impl Room {
                 let mut info = egress::begun(id.clone(), &self.sid, &self.name, ask.request);
                 if self.recording.has_begun() {
                     self.activate(&mut info);
-                    self.notify_egress("egress_started", &info);
+                    self.notify_begun(&info);
                     self.recording.answers.push((ask_id, Ok(info.clone())));
                 } else {
                     self.recording.asked.insert(id, ask_id);
@@ -376,18 +376,25 @@ impl Room {
         let mut egresses = std::mem::take(&mut self.recording.egresses);
         for info in &mut egresses {
             // What a killed process has begun has been told already.
-            let event = match info.file_results.is_empty() {
-                true => "egress_started",
-                false => "egress_updated",
-            };
+            let is_new = info.file_results.is_empty();
             self.activate(info);
-            self.notify_egress(event, info);
+            match is_new {
+                true => self.notify_begun(info),
+                false => self.notify_egress("egress_updated", info),
+            }
             if let Some(ask) = self.recording.asked.remove(&info.egress_id) {
                 self.recording.answers.push((ask, Ok(info.clone())));
             }
         }
         self.recording.egresses = egresses;
         self.show_recording();
+    }
+
+    /// Told twice: applications note on the first that there is an egress, and only on the second,
+    /// which LiveKit sends when it is active, that it records.
+    fn notify_begun(&mut self, info: &EgressInfo) {
+        self.notify_egress("egress_started", info);
+        self.notify_egress("egress_updated", info);
     }
 
     fn activate(&self, info: &mut EgressInfo) {

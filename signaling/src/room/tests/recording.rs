@@ -153,8 +153,9 @@ fn a_room_that_must_be_recorded_is_from_its_first_publisher_on() {
     assert_eq!(scene.egress_events(), []);
     scene.begun();
     assert!(scene.room.info().active_recording);
-    let started = ("egress_started".to_owned(), EgressStatus::EgressActive);
-    assert_eq!(scene.egress_events(), [started]);
+    let told = ["egress_started", "egress_updated"];
+    let told = told.map(|event| (event.to_owned(), EgressStatus::EgressActive));
+    assert_eq!(scene.egress_events(), told);
     let orders = scene.orders();
     let kinds: Vec<&str> = orders
         .iter()
@@ -601,6 +602,24 @@ fn the_end_of_the_room_ends_the_recording() {
     assert!(!scene.room.is_recording());
     let ended = ("egress_ended".to_owned(), EgressStatus::EgressComplete);
     assert_eq!(scene.egress_events(), [ended]);
+}
+
+#[test]
+fn the_word_that_a_room_is_there_says_what_it_was_made_with() {
+    let mut scene = Scene::recorded_by(Policy::Never);
+    assert!(scene.room.take_notices().is_empty(), "not yet");
+    let asked = proto::CreateRoomRequest {
+        metadata: "round".into(),
+        ..proto::CreateRoomRequest::default()
+    };
+    scene.room.arrange(&asked.clone().into());
+    scene.room.arrange(&asked.into());
+    let notices = scene.room.take_notices();
+    let [started] = &notices[..] else {
+        panic!("once: {notices:?}");
+    };
+    assert_eq!(started.event, "room_started");
+    assert_eq!(started.room.as_ref().expect("it has one").metadata, "round");
 }
 
 #[test]
