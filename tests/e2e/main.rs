@@ -11,6 +11,7 @@ mod firefox;
 mod hostile;
 mod opened;
 mod page;
+mod products;
 mod python;
 mod recording;
 mod refusals;

@@ -7,9 +7,13 @@ use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::{suite, token};
 
-/// Each of those of a room with one peer connection, with two, and with both kinds of people, and the
-/// four of the server API.
-const TESTS: usize = 3 * 17 + 4;
+/// Each of those of a room with one peer connection, with two, and with both kinds of people, the
+/// four of the server API, and those of the products: two of HCW@Home, five of La Suite Meet, one of
+/// Element Call.
+const TESTS: usize = 3 * 17 + 4 + 8;
+
+/// Nothing is opened here.
+const OFFICER: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
 
 #[test]
 fn the_python_suite_passes() {
@@ -18,7 +22,9 @@ fn the_python_suite_passes() {
         let port = hook.local_addr().expect("it is bound").port();
         drop(hook);
         let config = format!(
-            "[webhook]\nurls = [\"http://127.0.0.1:{port}/hook\"]\napi_key = {:?}\n",
+            "[webhook]\nurls = [\"http://127.0.0.1:{port}/hook\"]\napi_key = {:?}\n\
+             [recording.keys]\ncompliance = [\"{OFFICER}\"]\n\
+             [recording.limits]\nfree_percent_min = 0\n",
             token::KEY
         );
         let server = Server::with_config(Build::Release, &config);

@@ -51,6 +51,7 @@ class Person:
             "track_unmuted",
             "participant_metadata_changed",
             "participant_attributes_changed",
+            "participant_name_changed",
             "room_metadata_changed",
             "connection_state_changed",
             "reconnecting",
@@ -61,9 +62,14 @@ class Person:
 
     @classmethod
     async def join(cls, identity, room, url=URL, single=True, grants=None, **options):
-        person = cls(identity)
+        return await cls.enter(token(identity, room, **(grants or {})), url, single, **options)
+
+    @classmethod
+    async def enter(cls, jwt, url=URL, single=True, **options):
+        """With a token that somebody else has made."""
+        person = cls(api.TokenVerifier(KEY, SECRET).verify(jwt).identity)
         chosen = rtc.RoomOptions(single_peer_connection=single, **options)
-        await person.room.connect(url, token(identity, room, **(grants or {})), chosen)
+        await person.room.connect(url, jwt, chosen)
         return person
 
     def count(self, event):

@@ -1,41 +1,10 @@
 """The server API as an application's server in Python uses it, every method, and its webhooks."""
 
 import asyncio
-import os
 
 import pytest
-from aiohttp import web
 from livekit import api, rtc
-from person import KEY, SECRET, URL
 from wait import until
-
-PORT = int(os.environ["WEBHOOK_PORT"])
-
-
-@pytest.fixture
-async def service():
-    async with api.LiveKitAPI(URL.replace("ws", "http", 1), KEY, SECRET) as service:
-        yield service
-
-
-@pytest.fixture
-async def hook():
-    """Every webhook, verified by the official receiver."""
-    receiver = api.WebhookReceiver(api.TokenVerifier(KEY, SECRET))
-    events = []
-
-    async def take(request):
-        body = (await request.read()).decode()
-        events.append(receiver.receive(body, request.headers["Authorization"]))
-        return web.Response()
-
-    app = web.Application()
-    app.router.add_post("/hook", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", PORT).start()
-    yield events
-    await runner.cleanup()
 
 
 @pytest.fixture
