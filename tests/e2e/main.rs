@@ -13,6 +13,7 @@ mod opened;
 mod page;
 mod products;
 mod python;
+mod quality;
 mod recording;
 mod refusals;
 mod replay;

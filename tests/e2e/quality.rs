@@ -1,0 +1,25 @@
+//! What is sent of a picture follows what anybody looks at: layers that nobody watches stop and come
+//! back, and of one VP9 stream each gets the size that he wants.
+
+use std::time::Duration;
+
+use tests::patience::in_real_time;
+use tests::server::{Build, Server};
+use tests::suite;
+
+const TESTS: usize = 2;
+
+#[test]
+fn pictures_are_sent_in_the_size_that_is_looked_at() {
+    in_real_time(pass_quality);
+}
+
+fn pass_quality() {
+    let server = Server::with_config(Build::Release, "[recording]\npolicy = \"never\"\n");
+    let outcome = suite::run(
+        "quality.config.mjs",
+        &[("LIVEKIT_URL", &server.websocket_url())],
+        Duration::from_secs(400),
+    );
+    outcome.assert_all_passed(TESTS, &server);
+}
