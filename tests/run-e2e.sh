@@ -10,6 +10,7 @@ for tool in age node npm chromium firefox-esr faketime ffmpeg ffprobe gcore ip; 
 done
 tests/clients/install.sh
 tests/python/install.sh
+tests/clients/encoders/install.sh
 
 # One at a time: two browsers at once on a small machine would measure each other.
 run() {

@@ -22,3 +22,4 @@ mod retention;
 mod rooms;
 mod secrecy;
 mod suites;
+mod whip;
