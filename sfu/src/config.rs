@@ -127,6 +127,17 @@ pub struct Limits {
     /// it restarts ICE and goes on under the same keys. No shorter than `rooms.resume_timeout`.
     #[serde(with = "millis")]
     pub absence_timeout: Duration,
+    /// A connected peer from whom nothing has come for so long, although it was asked in between, is
+    /// reported: its path is dead, and it may have another one. Whatever it receives or sends, it says
+    /// something every second and a half when asked. No shorter than twice the second in which peers
+    /// are looked at.
+    #[serde(with = "millis")]
+    pub silence_timeout: Duration,
+    /// Connections on one worker over which packets come that cannot come by UDP.
+    pub streams_max: usize,
+    /// Bytes waiting in each direction of such a connection: at 4 Mbit/s half a second. What finds no
+    /// room is lost, as in a full socket; a longer queue would only show pictures of the past.
+    pub stream_queue_bytes_max: usize,
     /// Connectivity checks with bad credentials that are answered per worker and second; what is
     /// above is dropped without a reply.
     pub stun_errors_per_second_max: u32,
@@ -188,6 +199,9 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(20),
             consent_timeout: Duration::from_secs(15),
             absence_timeout: Duration::from_secs(60),
+            silence_timeout: Duration::from_secs(3),
+            streams_max: 4_000,
+            stream_queue_bytes_max: 256 << 10,
             stun_errors_per_second_max: 100,
             relays_max: 4_096,
             relay_frames_max: 1_024,

@@ -11,6 +11,7 @@ use crate::rtp::packet::Header;
 use crate::rtp::rtcp::twcc::Recorder;
 use crate::rtp::rtcp::{Rtcp, parse_compound};
 use crate::rtp::rtx;
+use crate::stream::{PACKET_BYTES_MAX, frame};
 use crate::transport::params::ExtensionIds;
 use crate::transport::srtp::{Inbound, MasterKey, Outbound, Profile};
 use crate::unit::{SeqNo, Ssrc};
@@ -40,7 +41,20 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("shard", shard),
     ("relay", relay),
     ("tap", tap),
+    ("frames", frames),
 ];
+
+/// Packets in frames on a stream: whatever is found lies within, and more bytes change nothing of it.
+pub fn frames(bytes: &[u8]) {
+    let mut rest = bytes;
+    while let Ok(Some(packet)) = frame::first(rest) {
+        assert!(packet.len() <= PACKET_BYTES_MAX);
+        let taken = frame::HEADER_BYTES + packet.len();
+        assert_eq!(frame::first(&rest[..taken]), Ok(Some(packet)));
+        assert_eq!(frame::first(&rest[..taken - 1]), Ok(None));
+        rest = &rest[taken..];
+    }
+}
 
 /// The RTP header, its extensions in both forms, padding, and the retransmission format.
 pub fn rtp_header(bytes: &[u8]) {

@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,9 +23,10 @@ use crate::net::udp::Socket;
 use crate::net::{Wake, allowed_cores, stay_on};
 use crate::shard::command::Directive;
 use crate::shard::event::Event;
+use crate::stream::{Bell, Stream, StreamEnd, stream};
 use crate::transport::dtls::Identity;
 use crate::transport::params::Fingerprint;
-use crate::worker::{self, Lines, Neighbours, Shared, Worker};
+use crate::worker::{self, Lines, Neighbours, Shared, Streams, Worker};
 
 /// A running media plane. Dropping it stops it.
 #[derive(Debug)]
@@ -37,11 +38,23 @@ pub struct Sfu {
 #[derive(Debug)]
 struct WorkerHandle {
     commands: SyncSender<Directive>,
-    wake: Wake,
+    streams: StreamDoor,
+    wake: Arc<Wake>,
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// Where a worker takes streams in.
+#[derive(Debug)]
+struct StreamDoor {
+    opened: SyncSender<Stream>,
+    has_input: Arc<AtomicBool>,
+    queue_bytes: usize,
+}
+
+/// Streams opened and not yet taken in: a worker looks several hundred times a second.
+const STREAMS_OPENED_MAX: usize = 256;
 
 /// What happens in the media plane, from all workers, in the order of each.
 #[derive(Debug)]
@@ -118,6 +131,29 @@ impl Sfu {
         let result = worker.commands.try_send(directive);
         worker.wake.ring();
         result.map_err(|_| QueueFull)
+    }
+
+    /// Opens a stream to a worker: packets of a peer that is seen at `seen_at` and that somebody else
+    /// holds a connection to. `bell` is rung from the worker's thread, when packets wait for the peer
+    /// and when the worker has ended the stream; it must return at once.
+    pub fn open_stream(
+        &self,
+        worker: WorkerId,
+        seen_at: SocketAddr,
+        bell: Bell,
+    ) -> Result<StreamEnd, QueueFull> {
+        let worker = self.worker(worker);
+        let door = &worker.streams;
+        let (end, taken) = stream(
+            seen_at,
+            door.queue_bytes,
+            bell,
+            &door.has_input,
+            &worker.wake,
+        );
+        // It is looked for with its first packet.
+        door.opened.try_send(taken).map_err(|_| QueueFull)?;
+        Ok(end)
     }
 
     /// The share of the last second that a worker spent working, 0 to 1.
@@ -206,12 +242,20 @@ fn start_worker(
     let addresses = candidates(config, &socket)?;
     let (commands, taken) = sync_channel(config.limits.commands_queued_max);
     let shared = Arc::<Shared>::default();
+    let (opened, admitted) = sync_channel(STREAMS_OPENED_MAX);
+    let has_input = Arc::<AtomicBool>::default();
+    let streams = StreamDoor {
+        opened,
+        has_input: Arc::clone(&has_input),
+        queue_bytes: config.limits.stream_queue_bytes_max,
+    };
     let lines = Lines {
         commands: taken,
         events,
         wake: wake.try_clone()?,
         shared: Arc::clone(&shared),
         neighbours,
+        streams: Streams::new(admitted, has_input, config.limits.streams_max),
     };
     let worker = Worker::new(id, config.limits.clone(), identity.clone(), socket, lines)?;
     let thread = thread::Builder::new()
@@ -225,7 +269,8 @@ fn start_worker(
         })?;
     Ok(WorkerHandle {
         commands,
-        wake,
+        streams,
+        wake: Arc::new(wake),
         shared,
         addresses,
         thread: Some(thread),

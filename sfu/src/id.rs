@@ -47,6 +47,23 @@ id!(
     "subscription-"
 );
 
+/// Bits of a [`TransportId`] below the number of its worker.
+const WORKER_SHIFT: u32 = 48;
+
+impl TransportId {
+    /// The `number`th transport, on `worker`. Whoever carries a first connectivity check to its worker
+    /// finds that in the id, so it needs no table of all transports.
+    pub fn on(worker: WorkerId, number: u64) -> Self {
+        debug_assert!(number >> WORKER_SHIFT == 0, "2^48 transports are not made");
+        Self(u64::from(worker.0) << WORKER_SHIFT | number)
+    }
+
+    /// The worker that it is on.
+    pub fn worker(self) -> WorkerId {
+        WorkerId((self.0 >> WORKER_SHIFT) as u16)
+    }
+}
+
 /// How often a room has been placed. A command of an older epoch is refused, so that a worker or
 /// node that lost a room cannot be steered by somebody who has not heard of it yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

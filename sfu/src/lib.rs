@@ -29,6 +29,7 @@ pub mod shard;
 pub mod slab;
 pub mod speaker;
 pub mod stats;
+pub mod stream;
 pub mod subscription;
 pub mod tap;
 pub mod transport;

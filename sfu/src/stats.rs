@@ -22,6 +22,17 @@ pub struct StatsSnapshot {
     pub runs_out: u64,
     /// Messages of several datagrams that it refused, and that were sent again one by one.
     pub runs_refused: u64,
+    /// Connections now over which packets come instead of datagrams.
+    pub streams: u64,
+    /// Packets that came over connections; they count as datagrams too.
+    pub stream_packets_in: u64,
+    /// Packets handed to connections, and to no socket.
+    pub stream_packets_out: u64,
+    /// Packets for connections given up because their queue was full, or they were gone.
+    pub stream_packets_dropped: u64,
+    /// Peers from whom nothing has come for [`Limits::silence_timeout`](crate::config::Limits), although
+    /// they were asked.
+    pub silences: u64,
     /// RTP packets taken from publishers.
     pub packets_in: u64,
     /// RTP packets sent to subscribers, retransmissions not counted.

@@ -15,6 +15,7 @@
 )]
 
 mod neighbours;
+mod streams;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -37,6 +38,8 @@ use crate::stats::StatsSnapshot;
 use crate::transport::dtls::Identity;
 use crate::unit::NtpTime;
 pub(crate) use neighbours::Neighbours;
+use streams::Arrival;
+pub(crate) use streams::Streams;
 
 /// Commands carried out in one turn: a storm of joins must not delay the media of who is there.
 const COMMANDS_PER_TURN_MAX: usize = 64;
@@ -68,6 +71,7 @@ pub(crate) struct Lines {
     pub(crate) wake: Wake,
     pub(crate) shared: Arc<Shared>,
     pub(crate) neighbours: Neighbours,
+    pub(crate) streams: Streams,
 }
 
 /// Everything that one media thread owns.
@@ -200,12 +204,13 @@ impl Worker {
             is_rung: ready.is_rung && self.take_commands(now),
         };
         let has_frames = self.take_frames(now);
+        let has_packets = self.take_packets(now);
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.shard.handle_timeout(now);
         }
         self.flush(now);
         Ready {
-            is_rung: left.is_rung || has_frames,
+            is_rung: left.is_rung || has_frames || has_packets,
             ..left
         }
     }
@@ -216,6 +221,15 @@ impl Worker {
         self.lines
             .neighbours
             .receive(|from, buffer, len| shard.handle_relay(now, from, buffer, len))
+    }
+
+    /// Returns whether there is more.
+    fn take_packets(&mut self, now: Instant) -> bool {
+        let shard = &mut self.shard;
+        self.lines.streams.receive(|from, arrival| match arrival {
+            Arrival::Packet(packet) => shard.handle_datagram(now, from, packet),
+            Arrival::End => shard.handle_stream_end(now, from),
+        })
     }
 
     /// Returns whether there is more.
@@ -255,6 +269,7 @@ impl Worker {
         loop {
             match self.shard.poll_output(now) {
                 Output::Transmit(batch) => {
+                    let batch = self.lines.streams.send(batch);
                     let sent = self.socket.send_batch(&batch);
                     self.counted.note(sent);
                     self.sent_at = Instant::now();
@@ -283,6 +298,11 @@ impl Worker {
     fn complete(&self, mut event: Event) -> Event {
         if let EventKind::Stats { snapshot } = &mut event.kind {
             self.counted.fill(snapshot);
+            let streams = &self.lines.streams;
+            snapshot.streams = streams.len() as u64;
+            snapshot.stream_packets_in = streams.counted.packets_in;
+            snapshot.stream_packets_out = streams.counted.packets_out;
+            snapshot.stream_packets_dropped = streams.counted.packets_dropped;
             snapshot.is_segmenting = u64::from(self.socket.is_segmenting());
         }
         event
@@ -494,6 +514,7 @@ mod tests {
             wake,
             shared: Arc::default(),
             neighbours: alone.into_iter().next().expect("one worker"),
+            streams: Streams::new(sync_channel(1).1, Arc::default(), 1),
         };
         let limits = Limits {
             events_queued_max: kept,

@@ -182,6 +182,7 @@ impl Shard {
             transport,
             media,
             addresses: arrayvec::ArrayVec::new(),
+            is_silent: false,
         });
         self.transports.insert(id, place);
         self.router.rooms.room_mut(room).members.push(place);

@@ -57,6 +57,18 @@ impl Demux {
         self.bindings.get(&from).map(|binding| binding.peer)
     }
 
+    /// When something last came from an address that is bound.
+    pub(super) fn heard_at(&self, from: SocketAddr) -> Option<Instant> {
+        self.bindings.get(&from).map(|binding| binding.heard_at)
+    }
+
+    /// Counts every address as heard: it was we who did not listen.
+    pub(super) fn excuse_silence(&mut self, now: Instant) {
+        for binding in self.bindings.values_mut() {
+            binding.heard_at = now;
+        }
+    }
+
     /// Whether an address may be bound to a peer.
     pub(super) fn is_free_for(&self, now: Instant, from: SocketAddr, peer: usize) -> bool {
         self.bindings.get(&from).is_none_or(|binding| {

@@ -35,6 +35,13 @@ pub enum EventKind {
         /// Which channel.
         channel: DataChannel,
     },
+    /// Nothing has come from the peer for
+    /// [`silence_timeout`](crate::config::Limits::silence_timeout), although it was asked, or its path is
+    /// gone. Said once, until it is heard again.
+    Silent {
+        /// Which one.
+        transport: TransportId,
+    },
     /// The transport is gone and has been forgotten; its publications ended with it.
     Disconnected {
         /// Which one.

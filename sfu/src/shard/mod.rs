@@ -22,6 +22,7 @@ mod rating;
 mod recording;
 mod reports;
 mod router;
+mod silence;
 mod timers;
 
 use std::cmp::Reverse;
@@ -156,6 +157,18 @@ impl Shard {
         }
     }
 
+    /// A stream has ended: nothing comes from it or goes to it any more.
+    pub fn handle_stream_end(&mut self, now: Instant, address: SocketAddr) {
+        self.reclaim();
+        if let Some(place) = self.demux.peek(address) {
+            self.demux.unbind(address, place);
+            let peer = &mut self.router.peers[place];
+            peer.addresses.retain(|known| *known != address);
+            peer.transport.handle_path_end(now, address);
+            self.stir(place);
+        }
+    }
+
     /// Carries out a command, or reports that it was refused.
     pub fn handle_command(&mut self, now: Instant, directive: Directive) {
         self.reclaim();
@@ -192,6 +205,7 @@ impl Shard {
                 TimerKey::Stats => {
                     self.router.lapse_relays(now);
                     self.router.rate_peers(now);
+                    self.note_silences(now);
                     let snapshot = Box::new(self.stats());
                     self.router.events.push_back(Event {
                         room: None,
@@ -210,6 +224,7 @@ impl Shard {
             peer.transport.excuse_silence(now);
             peer.media.quality.excuse_silence(now);
         }
+        self.demux.excuse_silence(now);
     }
 
     /// The next thing to do. To be called until it says [`Output::Timeout`].

@@ -35,6 +35,8 @@ pub(super) struct Peer {
     pub(super) media: PeerMedia,
     /// Where it has been heard from, the oldest first.
     pub(super) addresses: ArrayVec<SocketAddr, ADDRESSES_MAX>,
+    /// It has been reported as silent and not been heard since.
+    pub(super) is_silent: bool,
 }
 
 /// Where the packets of a source belong.

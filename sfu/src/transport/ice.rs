@@ -20,6 +20,7 @@ use super::stun::{self, Check};
 use crate::config::Limits;
 use crate::error::Reject;
 use crate::id::TransportId;
+use crate::stream;
 
 pub(super) struct IceLite {
     local: IceCredentials,
@@ -137,7 +138,7 @@ impl IceLite {
         }
         self.remember(now, from);
         let question = self.consider(now, from, check.is_nominating());
-        let answer = check.success(from, &password);
+        let answer = check.success(stream::seen_at(from), &password);
         debug_assert!(answer.len() <= datagram.len(), "we would amplify");
         Ok(Reply { answer, question })
     }
@@ -201,6 +202,16 @@ impl IceLite {
         Vec::new()
     }
 
+    /// A check of our own for a sign of life from where everything goes to; empty if another address is
+    /// asked, because the peer wants that.
+    pub(super) fn ask_selected(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
+        let selected = self.selected?;
+        let is_leaving = self.move_to.as_ref().is_some_and(|m| m.address != selected);
+        (!is_leaving).then(|| (selected, self.ask(now, selected)))
+    }
+
+    /// A check of our own that `address` must answer; empty if it has one already. By its answer it
+    /// becomes the path, which it may be already.
     fn ask(&mut self, now: Instant, address: SocketAddr) -> Vec<u8> {
         let is_asked = self
             .move_to
@@ -237,6 +248,29 @@ impl IceLite {
         self.absent_until = None;
         self.selected = Some(from);
         Ok(())
+    }
+
+    /// An address is no more. If everything went there, the freshest of the others is asked: returns
+    /// where that is, and the question. Before the handshake is over the next check decides.
+    pub(super) fn forget(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        is_connected: bool,
+    ) -> Option<(SocketAddr, Vec<u8>)> {
+        self.sources.retain(|source| source.address != address);
+        self.move_to.take_if(|wanted| wanted.address == address);
+        if self.selected != Some(address) {
+            return None;
+        }
+        self.selected = None;
+        if !is_connected {
+            return None;
+        }
+        self.absent_until = Some(now + self.absence_timeout);
+        let other = self.sources.iter().max_by_key(|source| source.checked_at)?;
+        let other = other.address;
+        Some((other, self.ask(now, other)))
     }
 
     /// Whether `from` has proven, recently, to be the peer.
@@ -302,6 +336,7 @@ mod tests {
 
     const A: &str = "192.0.2.1:1000";
     const B: &str = "192.0.2.2:2000";
+    const C: &str = "192.0.2.3:3000";
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -414,6 +449,73 @@ mod tests {
         assert_eq!(ice.selected(), Some(address(B)));
         // Once is enough.
         assert!(ice.handle(now, address(B), &answer).is_err());
+    }
+
+    #[test]
+    fn a_path_that_ends_gives_way_to_one_that_answers() {
+        let mut ice = agent();
+        let now = start();
+        let check = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &check).expect("a good check");
+        // Before the handshake nothing follows but that the next check decides.
+        assert_eq!(ice.forget(now, address(A), false), None);
+        assert_eq!(ice.handle_timeout(now), Consent::Given);
+        ice.handle(now, address(B), &check).expect("a good check");
+        assert_eq!(ice.selected(), Some(address(B)));
+
+        ice.handle(now, address(A), &check_of(&credentials(1), false))
+            .expect("a good check");
+        assert_eq!(
+            ice.forget(now, address(C), true),
+            None,
+            "it was not the path"
+        );
+        let (to, question) = ice.forget(now, address(B), true).expect("A is left");
+        assert_eq!((to, ice.selected()), (address(A), None));
+        assert_eq!(ice.handle_timeout(now), Consent::Lapsed);
+        let answer = answer_to(&question, &credentials(2), address(A));
+        ice.handle(now, address(A), &answer).expect("the answer");
+        assert_eq!(ice.selected(), Some(address(A)));
+        assert_eq!(ice.handle_timeout(now), Consent::Given);
+
+        assert_eq!(ice.forget(now, address(A), true), None, "nothing is left");
+        assert_eq!(ice.handle_timeout(now), Consent::Lapsed);
+    }
+
+    #[test]
+    fn asking_for_a_sign_of_life_moves_nothing_and_stops_no_move() {
+        let mut ice = agent();
+        let now = start();
+        assert_eq!(ice.ask_selected(now), None);
+        let check = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &check).expect("a good check");
+        let (to, question) = ice.ask_selected(now).expect("there is a path");
+        assert_eq!(to, address(A));
+        let answer = answer_to(&question, &credentials(2), address(A));
+        ice.handle(now, address(A), &answer).expect("the answer");
+        assert_eq!(ice.selected(), Some(address(A)));
+
+        let reply = ice.handle(now, address(B), &check).expect("a good check");
+        assert_eq!(ice.ask_selected(now), None);
+        let answer = answer_to(&reply.question, &credentials(2), address(B));
+        ice.handle(now, address(B), &answer).expect("the answer");
+        assert_eq!(ice.selected(), Some(address(B)));
+    }
+
+    #[test]
+    fn a_peer_on_a_stream_is_told_where_it_is_seen() {
+        let mut ice = agent();
+        let id = std::num::NonZeroU32::MIN;
+        let on_stream = stream::address(id, address(A));
+        let reply = ice
+            .handle(start(), on_stream, &check_of(&credentials(1), true))
+            .expect("a good check");
+        let seen = check_of(&credentials(1), true);
+        let expected = Check::parse(&seen)
+            .expect("a check")
+            .success(address(A), "");
+        assert_eq!(reply.answer.len(), expected.len(), "an IPv4 address");
+        assert_eq!(ice.selected(), Some(on_stream));
     }
 
     #[test]

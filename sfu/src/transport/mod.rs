@@ -165,6 +165,27 @@ impl Transport {
         Ok(())
     }
 
+    /// Asks the peer for a sign of life where everything goes to.
+    pub fn ask(&mut self, now: Instant) {
+        if let Some((to, question)) = self.ice.ask_selected(now) {
+            self.queue_question(to, question);
+        }
+    }
+
+    /// A path is no more: nothing can come from it or go to it.
+    pub fn handle_path_end(&mut self, now: Instant, address: SocketAddr) {
+        let is_connected = self.is_connected();
+        if let Some((to, question)) = self.ice.forget(now, address, is_connected) {
+            self.queue_question(to, question);
+        }
+    }
+
+    fn queue_question(&mut self, to: SocketAddr, question: Vec<u8>) {
+        if !question.is_empty() && !self.is_closed {
+            self.queue.push_back(Queued::Datagram(to, question));
+        }
+    }
+
     /// Whether anything but STUN may come from `from`.
     pub fn is_validated(&self, from: SocketAddr) -> bool {
         self.ice.is_validated(from)

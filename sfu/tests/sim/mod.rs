@@ -404,6 +404,12 @@ impl Sim {
         self.poll_shard(shard);
     }
 
+    /// The holder of a stream says that it has ended.
+    pub(crate) fn end_stream(&mut self, shard: usize, address: SocketAddr) {
+        self.shards[shard].handle_stream_end(self.now, address);
+        self.poll_shard(shard);
+    }
+
     /// Lets time pass.
     pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;

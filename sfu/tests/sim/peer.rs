@@ -27,6 +27,7 @@ use sctp_proto::{
 };
 use sfu::id::TransportId;
 use sfu::rtp::packet::Header;
+use sfu::stream;
 use sfu::transport::params::{
     ExtensionIds, Fingerprint, IceCredentials, SctpParams, TransportParams,
 };
@@ -350,13 +351,15 @@ impl SimPeer {
         let message = StunMessage::parse(datagram).expect("the server sends good STUN");
         if message.is_binding_request() {
             assert!(message.verify(self.local.password.as_bytes(), hmac));
-            let reply = StunMessage::binding_reply(message.trans_id(), self.address);
+            let seen = stream::seen_at(self.address);
+            let reply = StunMessage::binding_reply(message.trans_id(), seen);
             let reply = stun_bytes(&reply, &self.local.password);
             self.transmit(reply);
         } else if message.is_successful_binding_response()
             && message.verify(self.remote.password.as_bytes(), hmac)
         {
-            assert_eq!(message.mapped_address(), Some(self.address));
+            let seen = stream::seen_at(self.address);
+            assert_eq!(message.mapped_address(), Some(seen));
             self.checks_answered += 1;
             self.is_answered = true;
             self.next_check = now + CHECK_INTERVAL;
