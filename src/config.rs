@@ -17,7 +17,7 @@ use recorder::store::s3::S3Config;
 use serde::{Deserialize, Serialize};
 use sfu::config::SfuConfig;
 use signaling::config::{
-    HttpConfig, Limits, RoomsConfig, Secret, SignalingConfig, TlsConfig, WebhookConfig,
+    HttpConfig, Limits, RoomsConfig, Secret, SignalingConfig, TcpConfig, TlsConfig, WebhookConfig,
 };
 use signaling::consent::Policy;
 use toml::{Table, Value};
@@ -37,6 +37,8 @@ pub(crate) struct Config {
     /// The certificate, if HTTPS is spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<TlsConfig>,
+    /// Media over the port of the front door.
+    pub(crate) tcp: TcpConfig,
     /// The API keys and their secrets.
     pub(crate) keys: BTreeMap<String, Secret>,
     /// How rooms live and die.
@@ -98,6 +100,7 @@ impl Default for Config {
             log: LogConfig::default(),
             http: signaling.http,
             tls: signaling.tls,
+            tcp: signaling.tcp,
             keys: signaling.keys,
             rooms: signaling.rooms,
             webhook: signaling.webhook,
@@ -197,6 +200,7 @@ impl Config {
         SignalingConfig {
             http: self.http.clone(),
             tls: self.tls.clone(),
+            tcp: self.tcp.clone(),
             keys: self.keys.clone(),
             rooms: self.rooms.clone(),
             webhook: self.webhook.clone(),
@@ -226,7 +230,7 @@ impl Config {
 pub(crate) fn check(args: &ConfigArgs) -> anyhow::Result<()> {
     let config = Config::load(args)?;
     if let Some(tls) = &config.tls {
-        signaling::http::tls::acceptor(tls)?;
+        signaling::http::tls::Certificate::read(tls)?;
     }
     cli::say(&config.shown());
     Ok(())

@@ -13,13 +13,13 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::SignalingConfig;
 use crate::egress::EgressBook;
 use crate::error::ConfigError;
 use crate::http::listener::{self, Listener};
-use crate::http::{self, Front, tls};
+use crate::http::tls::Certificate;
+use crate::http::{self, Front};
 use crate::outbox::Outbox;
 pub use crate::registry::Media;
 use crate::registry::{Ledger, Registry};
@@ -50,7 +50,7 @@ pub enum StartError {
 /// The front door.
 pub struct App {
     front: Arc<Front>,
-    tls: Option<TlsAcceptor>,
+    certificate: Option<Arc<Certificate>>,
     registry: Arc<Registry>,
     pump: JoinHandle<()>,
     outbox: Outbox,
@@ -72,7 +72,7 @@ impl App {
         desk: Option<Desk>,
     ) -> Result<Self, StartError> {
         config.check()?;
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let certificate = config.tls.as_ref().map(Certificate::read).transpose()?;
         let front = {
             let archive = desk.as_ref().map(|desk| Arc::clone(&desk.archive));
             Arc::new(Front::new(config, archive))
@@ -95,7 +95,7 @@ impl App {
         );
         Ok(Self {
             front,
-            tls,
+            certificate,
             registry,
             pump,
             outbox,
@@ -106,6 +106,7 @@ impl App {
     /// Binds the socket, so that the address is known before anybody is told it.
     pub async fn bind(self) -> io::Result<Bound> {
         let tcp = listener::bind(&self.front).await?;
+        self.registry.port().note_bound(tcp.local_addr()?);
         Ok(Bound { app: self, tcp })
     }
 }
@@ -120,7 +121,7 @@ impl Bound {
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let App {
             front,
-            tls,
+            certificate,
             registry,
             pump,
             outbox,
@@ -139,6 +140,11 @@ impl Bound {
             time::sleep(patience).await;
             left.give_up_egresses();
         });
+        let tls = certificate.as_ref().map(Certificate::acceptor);
+        let renewing = certificate.map(|certificate| {
+            let metrics = Arc::clone(&front.metrics);
+            tokio::spawn(async move { certificate.follow(&metrics).await })
+        });
         let router = http::router(Arc::clone(&front));
         front.set_ready(true);
         Listener::new(Arc::clone(&front), router, self.tcp, tls)
@@ -154,6 +160,9 @@ impl Bound {
             tracing::error!("the media plane's events failed");
         }
         waiting.abort();
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         outbox.flush().await;
         sender.abort();
     }

@@ -33,6 +33,8 @@ pub struct SignalingConfig {
     /// The certificate, if HTTPS is spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
+    /// Media over the port of the front door.
+    pub tcp: TcpConfig,
     /// The API keys and their secrets. Tokens are signed with one of them.
     pub keys: BTreeMap<String, Secret>,
     /// How rooms live and die.
@@ -80,6 +82,36 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+}
+
+/// Media over the port of the front door, for networks that let out nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TcpConfig {
+    /// Clients are told that they may connect to this port for media, too (ICE-TCP). They prefer UDP.
+    pub ice: bool,
+    /// Clients may come by TURN, and are told so where TLS is spoken here.
+    pub turn: bool,
+    /// The addresses that clients are told; empty means those of media at which `http.listen_ip`
+    /// listens as well. Needed where the port is reached at another address than media.
+    pub advertised_ips: Vec<IpAddr>,
+    /// The port that clients are told; 0 means `http.port`. Needed where 443 is passed on to another.
+    pub advertised_port: u16,
+    /// The host that clients are told for TURN; it must be in the certificate. Empty means the one
+    /// that they have joined at.
+    pub turn_host: String,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self {
+            ice: true,
+            turn: true,
+            advertised_ips: Vec::new(),
+            advertised_port: 0,
+            turn_host: String::new(),
+        }
+    }
 }
 
 /// How rooms live and die.
@@ -219,6 +251,22 @@ pub struct Limits {
     pub whip_body_bytes_max: usize,
     /// Egresses that are over and still listed.
     pub egresses_kept_max: usize,
+    /// Connections that carry media of one transport: a client has one for each of its addresses and
+    /// each of ours.
+    pub streams_per_transport_max: usize,
+    /// A connection for media that has carried no answer of ours for so long is closed: whoever uses it
+    /// checks its path every few seconds, and only who knows a password is answered.
+    #[serde(with = "seconds")]
+    pub stream_idle_timeout: Duration,
+    /// A connection for media that takes nothing for so long is closed.
+    #[serde(with = "seconds")]
+    pub stream_write_timeout: Duration,
+    /// For so long after a join or a reconnect its participant may open allocations of TURN.
+    #[serde(with = "seconds")]
+    pub turn_pass_ttl: Duration,
+    /// Allocations of TURN of one participant at a time: one for each transport, network of the client
+    /// and family of addresses.
+    pub turn_allocations_per_participant_max: usize,
     /// Connections of one server.
     pub connections_max: usize,
     /// Connections from one address: a hospital behind one address translator.
@@ -258,6 +306,11 @@ impl Default for Limits {
             api_body_bytes_max: 256 << 10,
             whip_body_bytes_max: 64 << 10,
             egresses_kept_max: 1_000,
+            streams_per_transport_max: 8,
+            stream_idle_timeout: Duration::from_secs(20),
+            stream_write_timeout: Duration::from_secs(5),
+            turn_pass_ttl: Duration::from_secs(300),
+            turn_allocations_per_participant_max: 12,
             connections_max: 20_000,
             connections_per_address_max: 500,
             joins_per_address_per_second_max: 50,

@@ -95,6 +95,7 @@ fn describe(ice: &IceCredentials) -> Transport<'_> {
         ice,
         fingerprint: Fingerprint([7; 32]),
         candidates: &[],
+        tcp_candidates: &[],
         message_size_max: 64_000,
     }
 }
@@ -135,6 +136,25 @@ fn idle(section: &Section) -> Reply {
 pub fn join_request(bytes: &[u8]) {
     let bytes_max = Limits::default().join_request_bytes_max;
     let _ = wire::decode_wrapped_join_request(bytes, bytes_max); // a reason is as good as a request
+}
+
+/// What a connection is for: the same however its first bytes come, and known after ten at most.
+pub fn first_bytes(bytes: &[u8]) {
+    use crate::tcp::first_bytes::kind;
+    let whole = kind(bytes);
+    assert!(whole.is_some() || bytes.len() < 10);
+    let known = (0..=bytes.len()).find_map(|len| kind(&bytes[..len]));
+    assert_eq!(known, whole);
+}
+
+/// Inputs of [`turn`] and [`first_bytes`] to begin with.
+pub fn turn_corpus() -> Vec<Vec<u8>> {
+    crate::tcp::turn::fuzz::corpus()
+}
+
+/// What a TURN client sends, before and behind its proof: nothing it says leads anywhere but to us.
+pub fn turn(bytes: &[u8]) {
+    crate::tcp::turn::fuzz::connection(bytes);
 }
 
 /// Data channel messages: what is passed on still parses and names the true sender.

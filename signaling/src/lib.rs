@@ -21,6 +21,7 @@ pub mod consent;
 pub mod egress;
 pub mod sid;
 pub mod store;
+pub mod tcp;
 
 pub mod outbox;
 pub mod webhook;

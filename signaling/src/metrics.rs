@@ -38,6 +38,24 @@ counts! {
     ConnectionsRefused => "connections_refused_total", "Connections closed at once by a limit.";
     /// A TLS handshake failed or took too long.
     HandshakesFailed => "tls_handshakes_failed_total", "TLS handshakes that failed.";
+    /// A connection began with a STUN message that nothing here is for, or said too little.
+    FirstBytesUnknown => "connections_unknown_total", "Connections closed because nobody could tell what they were for.";
+    /// A connection began to carry a peer's packets in frames.
+    Streams => "ice_tcp_connections_total", "Connections that carried media in frames (ICE-TCP).";
+    /// A connection for a peer's packets was closed at once: no check came, it named nobody, or a bound was reached.
+    StreamsRefused => "ice_tcp_connections_refused_total", "Connections for media in frames closed at once.";
+    /// A connection for media did not take what it was sent.
+    StreamsStalled => "media_connections_stalled_total", "Connections for media closed because they took nothing.";
+    /// A client of TURN connected.
+    TurnConnections => "turn_connections_total", "Connections of TURN clients.";
+    /// A client of TURN got an allocation.
+    TurnAllocations => "turn_allocations_total", "Allocations given to TURN clients.";
+    /// A request of a client of TURN was refused; every client's first one is.
+    TurnRefusals => "turn_refusals_total", "Requests of TURN clients refused, the first of each included.";
+    /// A client of TURN checked the path to a transport that is not its own.
+    TurnPacketsRefused => "turn_packets_refused_total", "Packets of TURN clients for transports of others.";
+    /// The certificate was read anew.
+    CertificatesReloaded => "certificates_reloaded_total", "Times that a changed certificate was taken.";
     /// A request was answered.
     Requests => "http_requests_total", "HTTP requests answered.";
     /// A session began.
@@ -161,7 +179,7 @@ type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
 /// Every number of a snapshot but the drops, the time and the delays; a test counts them.
 #[rustfmt::skip]
-fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 39] {
+fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 44] {
     [
         ("media_datagrams_in_total", "counter", "Datagrams read.", s.datagrams_in),
         ("media_bytes_in_total", "counter", "Bytes read.", s.bytes_in),
@@ -171,6 +189,11 @@ fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 39] {
         ("media_datagrams_refused_total", "counter", "Datagrams given up because of where they should go.", s.datagrams_refused),
         ("media_runs_out_total", "counter", "Messages of several datagrams that the socket took.", s.runs_out),
         ("media_runs_refused_total", "counter", "Messages of several datagrams that were sent again one by one.", s.runs_refused),
+        ("media_streams", "gauge", "Connections now over which media comes instead of UDP.", s.streams),
+        ("media_stream_packets_in_total", "counter", "Packets that came over connections.", s.stream_packets_in),
+        ("media_stream_packets_out_total", "counter", "Packets handed to connections.", s.stream_packets_out),
+        ("media_stream_packets_dropped_total", "counter", "Packets given up at full queues of connections.", s.stream_packets_dropped),
+        ("media_silences_total", "counter", "Peers that fell silent and were told to come another way.", s.silences),
         ("media_packets_in_total", "counter", "RTP packets taken from publishers.", s.packets_in),
         ("media_packets_out_total", "counter", "RTP packets sent to subscribers.", s.packets_out),
         ("media_packets_resent_total", "counter", "Retransmissions to subscribers.", s.packets_resent),

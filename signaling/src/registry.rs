@@ -5,6 +5,7 @@
 //! over to the rooms' inboxes and never waits for a room.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -16,8 +17,9 @@ use sfu::handle::{Events, Sfu};
 use sfu::id::{RoomId, WorkerId};
 use sfu::shard::command::{Command, DataChannel, Directive};
 use sfu::shard::event::{Event, EventKind};
+use sfu::stream::StreamEnd;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::config::SignalingConfig;
 use crate::egress::{Ask, EgressBook, EgressRefusal};
@@ -37,6 +39,7 @@ use crate::room::scribe::{Desk, Scribe};
 use crate::room::settings::SettingsWish;
 use crate::room::{Room, Setup};
 use crate::sid;
+use crate::tcp::Port;
 use crate::wire::proto::{self, EgressInfo, PerformRpcRequest, RoomEndReason, WebhookEvent};
 
 /// A room that ends while somebody knocks is made anew; that this happens so often to one caller
@@ -56,6 +59,7 @@ pub struct Media {
 /// All rooms of this server.
 pub struct Registry {
     sfu: Arc<Sfu>,
+    port: Arc<Port>,
     setup: Arc<Setup>,
     metrics: Arc<Metrics>,
     rooms: DashMap<String, Handle>,
@@ -107,11 +111,14 @@ impl Registry {
         let Media { sfu, events, .. } = media;
         let workers = 0..sfu.workers();
         let addresses = |worker: usize| sfu.addresses(WorkerId(worker as u16));
+        let candidates: Vec<_> = workers.clone().map(addresses).collect();
+        let port = Arc::new(Port::new(config, candidates.clone()));
         let setup = Setup {
+            port: Arc::clone(&port),
             rooms: config.rooms.clone(),
             recording: config.recording,
             limits: config.limits.clone(),
-            candidates: workers.clone().map(addresses).collect(),
+            candidates,
             fingerprint: sfu.fingerprint(),
             message_size_max: media.data_message_bytes_max,
         };
@@ -119,6 +126,7 @@ impl Registry {
             setup: Arc::new(setup),
             load: workers.map(|_| AtomicUsize::new(0)).collect(),
             sfu: Arc::new(sfu),
+            port,
             metrics: Arc::clone(metrics),
             rooms: DashMap::new(),
             inboxes: DashMap::new(),
@@ -239,6 +247,34 @@ impl Registry {
                 Err(refusal)
             }
         }
+    }
+
+    /// What rooms and connections share of the port.
+    pub fn port(&self) -> &Arc<Port> {
+        &self.port
+    }
+
+    /// Opens a stream to a worker for a peer that is seen at `seen_at`, with a bell that says when
+    /// something is to be read from it. `None`: the worker takes no more.
+    pub fn open_stream(
+        &self,
+        worker: WorkerId,
+        seen_at: SocketAddr,
+    ) -> Option<(StreamEnd, Arc<Notify>)> {
+        let bell = Arc::<Notify>::default();
+        let end = self.open_stream_with(worker, seen_at, Arc::clone(&bell))?;
+        Some((end, bell))
+    }
+
+    /// The same with a bell that is there.
+    pub fn open_stream_with(
+        &self,
+        worker: WorkerId,
+        seen_at: SocketAddr,
+        bell: Arc<Notify>,
+    ) -> Option<StreamEnd> {
+        let ring = Box::new(move || bell.notify_one());
+        self.sfu.open_stream(worker, seen_at, ring).ok()
     }
 
     /// Tokens that are no longer good.

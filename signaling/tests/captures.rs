@@ -152,6 +152,7 @@ fn our_own_offers_are_read_by_an_independent_parser_and_by_ourselves() {
         ice: &IceCredentials::generate(sfu::id::TransportId(1), [7; 28]),
         fingerprint: Fingerprint([0xab; 32]),
         candidates: &["127.0.0.1:7882".parse().expect("an address")],
+        tcp_candidates: &[],
         message_size_max: 64_000,
     };
     let text = offer(&sections, &transport, &carried);
@@ -273,6 +274,7 @@ fn every_captured_offer_gets_an_answer_that_an_independent_parser_accepts() {
             ice: &ice,
             fingerprint: Fingerprint([0xab; 32]),
             candidates: &candidates,
+            tcp_candidates: &candidates[..1],
             message_size_max: 64_000,
         };
         let text = answer(&offer, &transport, &replies);

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use signaling::config::{DEV_KEY, Limits, SignalingConfig, TlsConfig};
 use signaling::http::listener::Listener;
-use signaling::http::{Front, router, tls};
+use signaling::http::tls::Certificate;
+use signaling::http::{Front, router};
 use signaling::token::{Grants, Keyring, VideoGrant};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -26,10 +27,11 @@ struct Door {
 impl Door {
     fn open(config: SignalingConfig) -> Self {
         let runtime = Runtime::new().expect("threads");
-        let acceptor = config
-            .tls
-            .as_ref()
-            .map(|config| tls::acceptor(config).expect("a good certificate"));
+        let acceptor = config.tls.as_ref().map(|config| {
+            Certificate::read(config)
+                .expect("a good certificate")
+                .acceptor()
+        });
         let (stop, stopped) = watch::channel(false);
         let address = runtime.block_on(async {
             let tcp = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -294,7 +296,7 @@ fn https_is_spoken_with_the_configured_certificate() {
     assert!(!door.get("/").contains("200 OK"));
 
     std::fs::write(&files.key, "no key").expect("writable");
-    let error = tls::acceptor(&files).err().expect("must be refused");
+    let error = Certificate::read(&files).err().expect("must be refused");
     assert!(error.to_string().starts_with("tls.key: "), "{error}");
     std::fs::remove_dir_all(&folder).expect("ours");
 }

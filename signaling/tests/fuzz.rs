@@ -176,3 +176,13 @@ fn requests_to_the_server_api() {
 fn what_people_write() {
     run(fuzz::chat, &corpus("dc"), 20_000);
 }
+
+#[test]
+fn turn_clients() {
+    run(fuzz::turn, &fuzz::turn_corpus(), 20_000);
+}
+
+#[test]
+fn first_bytes() {
+    run(fuzz::first_bytes, &fuzz::turn_corpus(), 100_000);
+}

@@ -1,9 +1,12 @@
-//! Accepts connections: TCP, TLS where configured, then HTTP/1.1 with upgrades.
+//! Accepts connections: TCP, TLS where configured, then HTTP/1.1 with upgrades, or media.
 //!
-//! Owns the bounds that hold before there is a request: connections in all and per address, the
-//! time a handshake and a request head may take, and how long a head may be. Knows no route.
+//! What a connection is for is told by its first bytes, before TLS and behind it; media is carried by
+//! `tcp`. Owns the bounds that hold before there is a request: connections in all and per address, the
+//! time that first bytes, a handshake and a request head may take, and how long a head may be. Knows no
+//! route.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,10 @@ use tower::ServiceExt;
 use super::{Caller, Front};
 use crate::config::Limits;
 use crate::metrics::Count;
+use crate::tcp::first_bytes::{self, Kind};
+use crate::tcp::rewound::Rewound;
+use crate::tcp::turn::connection;
+use crate::tcp::{self, framed};
 
 /// When accepting fails the process is out of file descriptors; connections end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -59,7 +66,7 @@ impl Listener {
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             match accepted {
-                Ok((stream, from)) => self.admit(stream, from.ip(), stop.clone()),
+                Ok((stream, from)) => self.admit(stream, from, stop.clone()),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");
                     time::sleep(ACCEPT_PAUSE).await;
@@ -68,17 +75,17 @@ impl Listener {
         }
     }
 
-    fn admit(&self, stream: TcpStream, from: std::net::IpAddr, stop: watch::Receiver<bool>) {
-        let Ok(slot) = self.front.addresses.connect(Instant::now(), from) else {
+    fn admit(&self, stream: TcpStream, from: SocketAddr, stop: watch::Receiver<bool>) {
+        let Ok(slot) = self.front.addresses.connect(Instant::now(), from.ip()) else {
             self.front.metrics.count(Count::ConnectionsRefused);
             return;
         };
         self.front.metrics.count(Count::Connections);
-        let caller = Caller::new(from, slot);
         let connection = Connection {
             front: Arc::clone(&self.front),
             router: self.router.clone(),
-            caller,
+            caller: Caller::new(from.ip(), slot),
+            from: SocketAddr::new(from.ip().to_canonical(), from.port()),
             stop,
         };
         tokio::spawn(connection.run(stream, self.tls.clone()));
@@ -90,20 +97,85 @@ struct Connection {
     front: Arc<Front>,
     router: Router,
     caller: Caller,
+    from: SocketAddr,
     stop: watch::Receiver<bool>,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        // Signalling messages are small and wanted now. A socket that refuses is about to fail.
+        // Messages and media are small and wanted now. A socket that refuses is about to fail.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = tls else {
-            return self.serve(stream).await;
+        let Some((kind, stream)) = self.look(stream).await else {
+            return;
         };
+        match (kind, tls) {
+            (Kind::Framed, _) => self.carry(stream).await,
+            (Kind::Unknown, _) => self.front.metrics.count(Count::FirstBytesUnknown),
+            (Kind::Turn, None) => self.serve_turn(stream).await,
+            (_, None) => self.serve(stream).await,
+            (_, Some(tls)) => self.run_tls(stream, &tls).await,
+        }
+    }
+
+    /// The same under TLS. What is not TLS fails there.
+    async fn run_tls(self, stream: Rewound<TcpStream>, tls: &TlsAcceptor) {
         let patience = self.front.config.limits.request_head_timeout;
-        match time::timeout(patience, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream).await,
-            _ => self.front.metrics.count(Count::HandshakesFailed),
+        let Ok(Ok(stream)) = time::timeout(patience, tls.accept(stream)).await else {
+            return self.front.metrics.count(Count::HandshakesFailed);
+        };
+        let Some((kind, stream)) = self.look(stream).await else {
+            return;
+        };
+        match kind {
+            Kind::Turn => {
+                tcp::bound_send_buffer(stream.get_ref().get_ref().0.get_ref());
+                self.serve_turn(stream).await;
+            }
+            Kind::Http => self.serve(stream).await,
+            Kind::Framed | Kind::Tls | Kind::Unknown => {
+                self.front.metrics.count(Count::FirstBytesUnknown);
+            }
+        }
+    }
+
+    /// Finds out what a connection is for, and gives it as if nothing had been read. `None`: it ended,
+    /// or took too long, or we stop.
+    async fn look<S: AsyncRead + Unpin>(&self, mut stream: S) -> Option<(Kind, Rewound<S>)> {
+        let patience = self.front.config.limits.request_head_timeout;
+        let mut stop = self.stop.clone();
+        let looked = tokio::select! {
+            looked = time::timeout(patience, first_bytes::read(&mut stream)) => looked,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        };
+        let (kind, first) = looked.ok()?.ok()??;
+        Some((kind, Rewound::new(first, stream)))
+    }
+
+    /// A peer whose packets come in frames.
+    async fn carry(self, stream: Rewound<TcpStream>) {
+        tcp::bound_send_buffer(stream.get_ref());
+        let Some(registry) = self.front.registry.get().filter(|_| self.front.is_ready()) else {
+            return;
+        };
+        let mut stop = self.stop;
+        tokio::select! {
+            () = framed::carry(stream, self.from, registry, &self.front.metrics) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    /// A client of TURN.
+    async fn serve_turn(self, stream: impl AsyncRead + AsyncWrite) {
+        let Some(registry) = self.front.registry.get().filter(|_| self.front.is_ready()) else {
+            return;
+        };
+        if !self.front.config.tcp.turn {
+            return self.front.metrics.count(Count::FirstBytesUnknown);
+        }
+        let mut stop = self.stop;
+        tokio::select! {
+            () = connection::serve(stream, self.from, registry, &self.front.metrics) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
         }
     }
 
@@ -113,6 +185,7 @@ impl Connection {
             router,
             caller,
             mut stop,
+            ..
         } = self;
         let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(caller.clone());

@@ -27,6 +27,7 @@ use crate::session::negotiate::{back, hello, read_join_request};
 #[cfg(feature = "test-modes")]
 use crate::session::scripted;
 use crate::session::{Session, send_away};
+use crate::tcp;
 #[cfg(feature = "test-modes")]
 use crate::token::Grants;
 use crate::token::{TokenError, Verified};
@@ -167,13 +168,15 @@ async fn seat(
         .room_to_join(asked.room.as_deref())?
         .to_owned();
     let seat = if request.reconnect {
-        let back = back(&verified, request, limits);
+        let mut back = back(&verified, request, limits);
+        back.host = host(headers);
         match registry.resume(&room, back).await {
             Some(seat) => seat,
             None => return Ok(Place::Lost),
         }
     } else {
-        let hello = hello(verified.clone(), request, connections, limits)?;
+        let mut hello = hello(verified.clone(), request, connections, limits)?;
+        hello.host = host(headers);
         registry.join(&room, hello).await?
     };
     Ok(Place::Taken(Box::new(Session {
@@ -249,6 +252,12 @@ pub(super) fn admit_to(
         join_request: None,
     };
     admit(front, caller, &asked, headers)
+}
+
+/// The host that the caller reaches us as.
+pub(super) fn host(headers: &HeaderMap) -> Option<String> {
+    let header = headers.get(header::HOST)?.to_str().ok()?;
+    tcp::host(header).map(str::to_owned)
 }
 
 /// The token of an `Authorization` header, as all SDKs but the browser's send it.

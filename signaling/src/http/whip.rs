@@ -163,6 +163,7 @@ async fn open(
         tracks,
         offer: Some((offer.clone(), 1)),
         outlet: Outlet::new(limits.outgoing_queue_bytes_max),
+        host: rtc::host(&parts.headers),
     };
     let seat = registry.join(&room, hello).await?;
     front.whip.open(&front.metrics, holder, offer, seat).await

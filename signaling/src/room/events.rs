@@ -34,6 +34,7 @@ impl Room {
             EventKind::Disconnected { transport, reason } => {
                 self.disconnected(now, transport, reason);
             }
+            EventKind::Silent { transport } => self.silent(transport),
             EventKind::Speakers { speakers } => self.speakers(&speakers),
             EventKind::Quality { transport, rating } => self.rated(transport, rating),
             EventKind::Data {
@@ -122,6 +123,21 @@ impl Room {
             self.spread.send(worker, command);
         }
         self.activate_if_ready(now, key);
+    }
+
+    /// Nothing comes from a participant's client any more, although its session lives: its path is dead
+    /// and it does not know that yet. It is told to come back in its seat, which makes it look for all
+    /// paths again.
+    fn silent(&mut self, transport: TransportId) {
+        let key = self.owner_of(transport);
+        let participant = key.and_then(|key| self.participants.get(&key));
+        if let Some(participant) = participant
+            && participant.detached.is_none()
+        {
+            let reason = DisconnectReason::ConnectionTimeout;
+            let told = super::leave(reason, Action::Resume);
+            participant.outlet.send(Message::Leave(told));
+        }
     }
 
     fn disconnected(&mut self, now: Instant, transport: TransportId, end: TransportEnd) {

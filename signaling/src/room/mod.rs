@@ -56,6 +56,7 @@ use crate::config::{Limits, RoomsConfig};
 use crate::consent::{POLICY_TAG, Policy};
 use crate::error::ApiError;
 use crate::sid;
+use crate::tcp::Port;
 use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::participant_info::State;
 use crate::wire::proto::signal_response::Message;
@@ -83,6 +84,8 @@ pub struct Setup {
     pub recording: Policy,
     /// The bounds.
     pub limits: Limits,
+    /// Media over the port of the front door.
+    pub port: Arc<Port>,
     /// Where each worker listens.
     pub candidates: Vec<Vec<SocketAddr>>,
     /// The media plane's certificate.
@@ -262,7 +265,7 @@ impl Room {
         let key = ParticipantKey(sid::next_number());
         let mut participant = Participant::new(key, &hello);
         participant.heard_from = self.reliable.position();
-        let response = self.join_response(&mut participant);
+        let response = self.join_response(&mut participant, hello.host.as_deref());
         participant.outlet.send(Message::Join(response));
         self.participants.insert(key, participant);
         self.empty_since = None;
@@ -292,7 +295,7 @@ impl Room {
         }
     }
 
-    fn join_response(&mut self, participant: &mut Participant) -> JoinResponse {
+    fn join_response(&mut self, participant: &mut Participant, host: Option<&str>) -> JoinResponse {
         let others = self
             .participants
             .values_mut()
@@ -308,8 +311,14 @@ impl Room {
             ping_timeout: seconds(self.setup.rooms.ping_timeout),
             enabled_publish_codecs: self.enabled_codecs(),
             subscriber_primary: participant.receives_first,
+            ice_servers: self.ice_servers(&participant.sid, host),
             ..Default::default()
         }
+    }
+
+    /// A pass of its own for a participant who reaches us as `host`.
+    fn ice_servers(&self, sid: &str, host: Option<&str>) -> Vec<proto::IceServer> {
+        self.setup.port.ice_servers(SystemTime::now(), sid, host)
     }
 
     /// What clients are told about the room.
@@ -379,6 +388,7 @@ impl Room {
                 .send(Message::Leave(leave(removal.reason, action)));
         }
         participant.outlet.end(outlet::End::Left);
+        self.setup.port.withdraw(&participant.sid);
         for Path { worker, transport } in participant.paths() {
             let command = Command::RemoveTransport { transport };
             self.spread.send(worker, command);

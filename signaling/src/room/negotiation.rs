@@ -55,6 +55,9 @@ impl Room {
             return;
         };
         for command in commands {
+            if let Command::AddTransport { transport, .. } = &command {
+                self.setup.port.allow(&participant.sid, *transport);
+            }
             self.spread.send(worker, command);
         }
         self.set_gate(key);
@@ -178,6 +181,7 @@ impl Room {
             ice: &transport.local_ice,
             fingerprint: self.setup.fingerprint,
             candidates: &self.setup.candidates[usize::from(transport.worker.0)],
+            tcp_candidates: self.setup.port.candidates(),
             message_size_max: self.setup.message_size_max,
         };
         let sdp = answer(offer, &description, &replies);
@@ -360,7 +364,7 @@ fn agree_on_transport(
 }
 
 fn make_transport(participant: &mut Participant, offer: &Offer, worker: WorkerId) -> Command {
-    let id = TransportId(sid::next_number());
+    let id = TransportId::on(worker, sid::next_number());
     let local_ice = IceCredentials::generate(id, rand::rng().random());
     participant.transport = Some(Transport {
         id,

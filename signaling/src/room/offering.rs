@@ -79,7 +79,7 @@ struct Agreed {
 
 impl Offering {
     fn new(worker: WorkerId) -> Self {
-        let id = TransportId(sid::next_number());
+        let id = TransportId::on(worker, sid::next_number());
         let mid = Mid::from("0").expect("short enough");
         Self {
             id,
@@ -379,12 +379,14 @@ impl Room {
             return;
         };
         let id = offering.begin(now);
+        self.setup.port.allow(&participant.sid, offering.id);
         let description = build::Transport {
             session_id: offering.session_id,
             version: id.into(),
             ice: &offering.ice,
             fingerprint: self.setup.fingerprint,
             candidates: &self.setup.candidates[usize::from(offering.worker.0)],
+            tcp_candidates: self.setup.port.candidates(),
             message_size_max: self.setup.message_size_max,
         };
         let sdp = offer(&offering.sections, &description, &carried);

@@ -66,6 +66,8 @@ pub struct Hello {
     pub offer: Option<(Offer, u32)>,
     /// Where its messages go.
     pub outlet: Outlet,
+    /// The host that it reaches us as.
+    pub host: Option<String>,
 }
 
 /// How a client is connected to the media plane.
@@ -479,6 +481,7 @@ mod tests {
             tracks: Vec::new(),
             offer: None,
             outlet: Outlet::new(1_000),
+            host: None,
         }
     }
 

@@ -64,6 +64,8 @@ pub struct Return {
     pub sync_state: Option<SyncState>,
     /// Where his messages go now.
     pub outlet: Outlet,
+    /// The host that he reaches us as.
+    pub host: Option<String>,
 }
 
 /// Who has left of late, for those who were not there to be told.
@@ -157,7 +159,7 @@ impl Room {
             participant.asked_at = Some(now);
             participant.subscriptions.slots.expect_offer();
         }
-        self.welcome_back(key);
+        self.welcome_back(key, back.host.as_deref());
         if connections == Connections::Two {
             self.offer_again(now, key);
         }
@@ -169,7 +171,7 @@ impl Room {
 
     /// Tells a client how things are, in the order in which the SDKs want to hear it: first that it
     /// is back, then who is here, so that tracks are known before they are spoken of.
-    fn welcome_back(&mut self, key: ParticipantKey) {
+    fn welcome_back(&mut self, key: ParticipantKey, host: Option<&str>) {
         let Some(participant) = self.participants.get(&key) else {
             return;
         };
@@ -177,6 +179,7 @@ impl Room {
         outlet.send(Message::Reconnect(ReconnectResponse {
             server_info: Some(super::server_info()),
             last_message_seq: participant.data.last_sequence,
+            ice_servers: self.ice_servers(&participant.sid, host),
             ..Default::default()
         }));
         // A client answers what it is told about itself by what it takes for right, so it must have

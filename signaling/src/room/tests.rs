@@ -17,10 +17,11 @@ use super::outlet::{End, Item, Outlet};
 use super::participant::{Connections, Hello, ParticipantKey};
 use super::requests::Request;
 use super::{Removal, Room, Setup};
-use crate::config::{Limits, RoomsConfig};
+use crate::config::{Limits, RoomsConfig, SignalingConfig};
 use crate::consent::Policy;
 use crate::error::ApiError;
 use crate::sdp::Offer;
+use crate::tcp::Port;
 use crate::token::{Grants, VideoGrant};
 use crate::wire::proto::leave_request::Action;
 use crate::wire::proto::participant_info::State;
@@ -81,6 +82,7 @@ impl Scene {
             rooms,
             recording: Policy::default(),
             limits,
+            port: Arc::new(Port::new(&SignalingConfig::default(), Vec::new())),
             candidates: ["127.0.0.1:7882", "127.0.0.1:7883"]
                 .map(|at| vec![at.parse().expect("an address")])
                 .into(),
@@ -144,6 +146,7 @@ impl Scene {
             tracks: Vec::new(),
             offer: (connections == Connections::One).then(|| client.offer()),
             outlet,
+            host: None,
         };
         client.key = self.room.join(self.now, hello)?;
         self.collect();

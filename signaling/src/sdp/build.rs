@@ -27,6 +27,8 @@ pub struct Transport<'a> {
     pub fingerprint: Fingerprint,
     /// Where we listen, the best first.
     pub candidates: &'a [SocketAddr],
+    /// Where the peer may connect to if it has no UDP; told in the first section, after those.
+    pub tcp_candidates: &'a [SocketAddr],
     /// The largest data channel message that we take.
     pub message_size_max: usize,
 }
@@ -116,7 +118,7 @@ fn describe(
     // Chromium's sections come to about 900 bytes each.
     let mut text = Lines(String::with_capacity(512 + 1_024 * replies.len()));
     write_head(&mut text, sections, transport, replies);
-    let mut candidates = transport.candidates;
+    let mut candidates = (transport.candidates, transport.tcp_candidates);
     for (section, reply) in sections.iter().zip(replies) {
         if *reply == Reply::Reject {
             write_rejected(&mut text, section);
@@ -124,7 +126,8 @@ fn describe(
         }
         write_section(&mut text, section, (transport, setup), reply);
         // A bundle has one transport: its first section says where it is.
-        write_candidates(&mut text, std::mem::take(&mut candidates));
+        let (udp, tcp) = std::mem::take(&mut candidates);
+        write_candidates(&mut text, udp, tcp);
     }
     text.0
 }
@@ -247,8 +250,8 @@ fn write_transport(text: &mut Lines, transport: &Transport<'_>, setup: &str) {
     line!(text, "a=setup:{setup}");
 }
 
-fn write_candidates(text: &mut Lines, candidates: &[SocketAddr]) {
-    for (i, address) in candidates.iter().enumerate() {
+fn write_candidates(text: &mut Lines, udp: &[SocketAddr], tcp: &[SocketAddr]) {
+    for (i, address) in udp.iter().enumerate() {
         // RFC 8445 section 5.1.2.1: host candidates, the earlier ones preferred.
         let local_preference = 65_535 - i.min(65_535) as u32;
         let priority = (126 << 24) | (local_preference << 8) | 255;
@@ -259,7 +262,18 @@ fn write_candidates(text: &mut Lines, candidates: &[SocketAddr]) {
             i + 1
         );
     }
-    if !candidates.is_empty() {
+    for (i, address) in tcp.iter().enumerate() {
+        // RFC 6544 section 4.2: below UDP, and for a passive candidate of a host the direction 4.
+        let local_preference = (4 << 13) | (8_191 - i.min(8_191) as u32);
+        let priority = (90 << 24) | (local_preference << 8) | 255;
+        let (ip, port) = (address.ip(), address.port());
+        line!(
+            text,
+            "a=candidate:{} 1 tcp {priority} {ip} {port} typ host tcptype passive generation 0",
+            udp.len() + i + 1
+        );
+    }
+    if !udp.is_empty() || !tcp.is_empty() {
         line!(text, "a=end-of-candidates");
     }
 }

@@ -116,6 +116,7 @@ pub fn hello(
         tracks: request.add_track_requests,
         offer,
         outlet: Outlet::new(limits.outgoing_queue_bytes_max),
+        host: None,
     })
 }
 
@@ -128,6 +129,7 @@ pub fn back(verified: &Verified, request: JoinRequest, limits: &Limits) -> Retur
         token_expires_at: verified.expires_at,
         sync_state: request.sync_state,
         outlet: Outlet::new(limits.outgoing_queue_bytes_max),
+        host: None,
     }
 }
 

@@ -26,6 +26,7 @@ impl Scene {
             token_expires_at: SystemTime::now(),
             sync_state: None,
             outlet: Outlet::new(1 << 20),
+            host: None,
         }
     }
 
