@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-for tool in age node npm chromium firefox-esr faketime ffmpeg ffprobe gcore ip; do
+for tool in age node npm chromium firefox-esr faketime ffmpeg ffprobe gcore ip nft certutil; do
     command -v "$tool" >/dev/null || { echo "tests/run-e2e.sh needs $tool: run deploy/setup.sh" >&2; exit 1; }
 done
 tests/clients/install.sh

@@ -3,10 +3,17 @@
 (() => {
   const transports = [];
   const Native = window.RTCPeerConnection;
+  // A test may say that only relayed paths are taken, whatever the page wants.
+  const bound = (config) =>
+    window.icePolicy ? { ...config, iceTransportPolicy: window.icePolicy } : config;
   window.RTCPeerConnection = class extends Native {
-    constructor(...options) {
-      super(...options);
+    constructor(config, ...rest) {
+      super(bound(config), ...rest);
       transports.push(this);
+    }
+
+    setConfiguration(config) {
+      super.setConfiguration(bound(config));
     }
   };
 
@@ -173,6 +180,18 @@
       const open = transports.filter((one) => one.connectionState !== 'closed');
       const described = open.map((one) => one.remoteDescription?.sdp ?? '');
       return described.map((sdp) => sdp.split('\r\nm=').length - 1);
+    },
+
+    // The way that media takes: kind and protocol of our candidate and the server's.
+    async path() {
+      const all = await reports();
+      const by = new Map(all.map((report) => [report.id, report]));
+      const transport = all.find((report) => report.type === 'transport');
+      const pair = by.get(transport?.selectedCandidatePairId);
+      if (!pair || transport.dtlsState !== 'connected') return null;
+      const { candidateType: kind, protocol, relayProtocol } = by.get(pair.localCandidateId) ?? {};
+      const { candidateType: remote, port } = by.get(pair.remoteCandidateId) ?? {};
+      return { kind, protocol, relayProtocol, remote, port };
     },
 
     // What there is to know for the log of a failed test.

@@ -16,9 +16,9 @@ export class Visitor {
   }
 
   // Opens `url` in a browser of its own with the fake camera and microphone given.
-  static async open(identity, url, token, media) {
+  static async open(identity, url, token, media, icePolicy) {
     const browser = await launch(media);
-    return Visitor.#in(browser, identity, url, token);
+    return Visitor.#in(browser, identity, url, token, icePolicy);
   }
 
   // Opens `url` in a further, separate window of somebody's browser.
@@ -41,13 +41,14 @@ export class Visitor {
     return visitor;
   }
 
-  static async #in(browser, identity, url, token) {
+  static async #in(browser, identity, url, token, icePolicy) {
     const context = await browser.newContext({
       permissions: ['camera', 'microphone'],
       locale: 'en-GB',
       viewport: { width: 1280, height: 800 },
     });
     const page = await context.newPage();
+    if (icePolicy) await page.addInitScript(`window.icePolicy = '${icePolicy}'`);
     await page.addInitScript({ path: PROOF });
     const visitor = new Visitor(browser, page, identity);
     await page.goto(`${url}/#token=${token}`);
@@ -106,6 +107,10 @@ export class Visitor {
 
   async unwatch() {
     return this.page.evaluate(() => window.proof.unwatch());
+  }
+
+  async path() {
+    return this.page.evaluate(() => window.proof.path());
   }
 
   async transports() {

@@ -9,6 +9,7 @@ mod disk;
 mod export;
 mod firefox;
 mod hostile;
+mod networks;
 mod opened;
 mod page;
 mod products;

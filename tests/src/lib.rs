@@ -5,6 +5,7 @@
 //! Waits are for a fact with a deadline, never for time to pass. The tests themselves are in
 //! `e2e/`, the clients in `clients/`.
 
+pub mod authority;
 pub mod dtls;
 pub mod flood;
 pub mod http;
@@ -20,3 +21,4 @@ pub mod stun;
 pub mod suite;
 pub mod token;
 pub mod tree;
+pub mod turn;
