@@ -288,10 +288,24 @@ impl Subscription {
         if decision == Decision::Skip {
             return Offer::NOTHING;
         }
-        let Some(thinner) = &mut self.thinner else {
-            return self.number(now, stream, info, false, decision, publication);
-        };
-        match through(thinner.pass(info), info) {
+        if self.thinner.is_some() {
+            return self.thin(now, stream, info, decision, publication);
+        }
+        self.number(now, stream, info, false, decision, publication)
+    }
+
+    /// The same for a packet of a stream that carries several sizes. Apart, because most do not.
+    #[inline(never)]
+    fn thin(
+        &mut self,
+        now: Instant,
+        stream: StreamKey,
+        info: &PacketInfo,
+        decision: Decision,
+        publication: &Publication,
+    ) -> Offer {
+        let passage = self.thinner.as_mut().map(|thinner| thinner.pass(info));
+        match passage.and_then(|passage| through(passage, info)) {
             Some((info, is_empty)) => {
                 self.number(now, stream, &info, is_empty, decision, publication)
             }
@@ -300,6 +314,7 @@ impl Subscription {
     }
 
     /// Gives a packet that goes through its numbers.
+    #[inline(always)]
     fn number(
         &mut self,
         now: Instant,
