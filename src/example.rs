@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 
 /// Which type documents which section.
-const SECTIONS: [(&str, &str, &str); 12] = [
+const SECTIONS: [(&str, &str, &str); 13] = [
     ("", "src/config.rs", "Config"),
     ("log", "src/config.rs", "LogConfig"),
     ("http", "signaling/src/config.rs", "HttpConfig"),
+    ("tcp", "signaling/src/config.rs", "TcpConfig"),
     ("rooms", "signaling/src/config.rs", "RoomsConfig"),
     ("webhook", "signaling/src/config.rs", "WebhookConfig"),
     ("limits", "signaling/src/config.rs", "Limits"),
