@@ -229,7 +229,10 @@ mod tests {
         Bench { streams, open }
     }
 
-    fn received(streams: &mut Streams) -> (Vec<(SocketAddr, Option<Vec<u8>>)>, bool) {
+    /// From where, and the packet; none at a stream's end.
+    type Taken = Vec<(SocketAddr, Option<Vec<u8>>)>;
+
+    fn received(streams: &mut Streams) -> (Taken, bool) {
         let mut all = Vec::new();
         let has_more = streams.receive(|from, arrival| {
             all.push(match arrival {
