@@ -296,7 +296,7 @@ fn https_is_spoken_with_the_configured_certificate() {
     assert!(!door.get("/").contains("200 OK"));
 
     std::fs::write(&files.key, "no key").expect("writable");
-    let error = Certificate::read(&files).err().expect("must be refused");
+    let error = Certificate::read(&files).expect_err("must be refused");
     assert!(error.to_string().starts_with("tls.key: "), "{error}");
     std::fs::remove_dir_all(&folder).expect("ours");
 }

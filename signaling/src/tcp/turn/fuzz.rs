@@ -21,7 +21,7 @@ pub(crate) fn connection(bytes: &[u8]) {
     while let Ok(Some((unit, len))) = first(rest) {
         assert!(len <= rest.len() && len >= 4);
         let mut reply = Vec::new();
-        check(server.handle(now, unit, &mut reply), media);
+        check(&server.handle(now, unit, &mut reply), media);
         well_formed(&reply);
         if let Unit::Message(message) = unit {
             let secret = key(&pass.username, "consilium", &pass.password);
@@ -36,7 +36,7 @@ pub(crate) fn connection(bytes: &[u8]) {
             writer.sign(&secret);
             if let Ok(Some((unit, _))) = first(&signed) {
                 let mut reply = Vec::new();
-                check(server.handle(now, unit, &mut reply), media);
+                check(&server.handle(now, unit, &mut reply), media);
                 well_formed(&reply);
             }
         }
@@ -50,8 +50,8 @@ pub(crate) fn connection(bytes: &[u8]) {
     ));
 }
 
-fn check(outcome: Outcome<'_>, media: SocketAddr) {
-    match outcome {
+fn check(outcome: &Outcome<'_>, media: SocketAddr) {
+    match *outcome {
         Outcome::Packet(peer, _) => assert_eq!(peer.ip(), media.ip()),
         Outcome::Channel(peer, _) => assert_eq!(peer, media),
         Outcome::Nothing | Outcome::End => {}

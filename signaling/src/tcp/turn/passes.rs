@@ -153,6 +153,12 @@ impl Drop for AllocationSlot {
     }
 }
 
+impl std::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pass(secret)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,11 +233,5 @@ mod tests {
         drop(first);
         assert!(passes.admit("PA_1").is_some());
         assert!(passes.admit("PA_2").is_none(), "nobody");
-    }
-}
-
-impl std::fmt::Debug for Pass {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pass(secret)")
     }
 }
