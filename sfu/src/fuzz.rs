@@ -5,7 +5,7 @@
 //! (`tests/fuzz.rs`); under cargo-fuzz they run for longer. A new parser adds its function here and
 //! to [`TARGETS`] in the same change.
 
-use crate::rtp::codec::{PayloadInfo, h264, opus, red, vp8};
+use crate::rtp::codec::{PayloadInfo, h264, opus, red, vp8, vp9};
 use crate::rtp::dependency::{self, Descriptor, Structure};
 use crate::rtp::packet::Header;
 use crate::rtp::rtcp::twcc::Recorder;
@@ -29,6 +29,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("twcc", twcc),
     ("nack", nack),
     ("vp8", vp8_descriptor),
+    ("vp9", vp9_descriptor),
     ("h264", h264_units),
     ("opus", opus_packet),
     ("red", red_blocks),
@@ -151,6 +152,19 @@ pub fn nack(bytes: &[u8]) {
             assert!((entries..=17 * entries).contains(&nack.numbers().count()));
         }
     });
+}
+
+/// The VP9 payload descriptor: what it says lies within the packet, and more data changes nothing.
+pub fn vp9_descriptor(bytes: &[u8]) {
+    let Ok(descriptor) = vp9::Descriptor::parse(bytes) else {
+        return;
+    };
+    assert!(descriptor.len < bytes.len());
+    assert!(descriptor.spatial < 8 && descriptor.temporal < 8);
+    assert!(descriptor.picture_id.is_none_or(|id| id < 1 << 15));
+    let with_data = &bytes[..=descriptor.len];
+    assert_eq!(vp9::Descriptor::parse(with_data), Ok(descriptor));
+    assert!(vp9::Descriptor::parse(&bytes[..descriptor.len]).is_err());
 }
 
 /// The VP8 descriptor, read and renumbered.

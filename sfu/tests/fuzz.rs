@@ -105,6 +105,7 @@ targets! {
     twcc,
     nack,
     vp8,
+    vp9,
     h264,
     opus,
     red,
@@ -117,6 +118,7 @@ targets! {
     shard,
     relay,
     tap,
+    frames,
 }
 
 #[test]
