@@ -56,16 +56,8 @@ struct Clinic {
 
 impl Clinic {
     fn open(workers: u16, more: &str) -> Self {
-        let folder = tree::scratch("networks");
-        let authority = Authority::new(&folder, IpAddr::V4(ADDRESS));
-        let config = format!(
-            "data_dir = {:?}\n[http]\nlisten_ip = \"{ADDRESS}\"\nport = 0\n{}\
-             [media]\nworkers = {workers}\nport_first = 0\nlisten_ip = \"{ADDRESS}\"\n\
-             [keys]\n{KEY} = {SECRET:?}\n{more}",
-            folder.join("data"),
-            authority.section(),
-        );
-        let server = Server::start(Build::Release, &config);
+        let authority = Authority::new(&tree::scratch("networks"), IpAddr::V4(ADDRESS));
+        let server = serve(&authority, workers, more);
         Self { server, authority }
     }
 
@@ -107,6 +99,17 @@ impl Clinic {
     }
 }
 
+fn serve(authority: &Authority, workers: u16, more: &str) -> Server {
+    let config = format!(
+        "data_dir = {:?}\n[http]\nlisten_ip = \"{ADDRESS}\"\nport = 0\n{}\
+         [media]\nworkers = {workers}\nport_first = 0\nlisten_ip = \"{ADDRESS}\"\n\
+         [keys]\n{KEY} = {SECRET:?}\n{more}",
+        tree::scratch("networks").join("data"),
+        authority.section(),
+    );
+    Server::start(Build::Release, &config)
+}
+
 type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
 #[test]
@@ -117,11 +120,17 @@ fn chromium_comes_by_every_way_there_is_in_a_namespace() {
 
 fn browse() {
     let clinic = Clinic::open(2, "");
+    // Where both ways are open a browser takes whichever answers first.
+    let without_turn = serve(&clinic.authority, 2, "[tcp]\nturn = false\n");
     let text = |path: std::path::PathBuf| path.to_str().expect("the path is text").to_owned();
     let outcome = suite::run(
         "networks.config.mjs",
         &[
             ("PAGE_URL", &format!("https://{}", clinic.address())),
+            (
+                "PAGE_WITHOUT_TURN_URL",
+                &format!("https://{}", without_turn.address()),
+            ),
             ("MEDIA_FOLDER", &text(tree::root().join("target/e2e/media"))),
             ("HOME", &text(clinic.authority.home())),
             ("LIVEKIT_API_KEY", KEY),
