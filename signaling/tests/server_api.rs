@@ -1,54 +1,19 @@
 //! The server API from outside, on a running server: JSON and protobuf, every refusal with its code.
 
+mod server;
+
 use std::time::Duration;
 
 use prost::Message;
-use reqwest::{Client, Response};
+use reqwest::Response;
 use serde_json::{Value, json};
-use sfu::config::SfuConfig;
-use sfu::handle::Sfu;
-use signaling::app::{App, Media};
-use signaling::config::{DEV_KEY, SignalingConfig};
-use signaling::store::Store;
+use signaling::config::{DEV_KEY, Limits, SignalingConfig};
 use signaling::token::{Consilium, Grants, Keyring, VideoGrant};
 use signaling::wire::proto::{ListEgressRequest, ListEgressResponse, StopEgressRequest};
-use tokio::sync::watch;
 
-struct Server {
-    base: String,
-    client: Client,
-    _stop: watch::Sender<bool>,
-}
+use self::server::Server;
 
 impl Server {
-    async fn start() -> Self {
-        let mut config = SignalingConfig::dev();
-        config.http.port = 0;
-        let media = SfuConfig {
-            workers: 1,
-            port_first: 0,
-            ..SfuConfig::default()
-        };
-        let (sfu, events) = Sfu::start(&media).expect("a free port");
-        let media = Media {
-            sfu,
-            events,
-            data_message_bytes_max: media.limits.data_message_bytes_max,
-        };
-        let store = Store::in_memory().expect("opens");
-        let app = App::new(config, media, store, None).expect("a good configuration");
-        let bound = app.bind().await.expect("a free port");
-        let base = format!("http://{}", bound.address().expect("bound"));
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(bound.run(stopped));
-        let client = Client::builder().no_proxy().build().expect("a client");
-        Self {
-            base,
-            client,
-            _stop: stop,
-        }
-    }
-
     async fn post(&self, path: &str, kind: &str, token: &str, body: Vec<u8>) -> Response {
         let request = self
             .client
@@ -102,7 +67,7 @@ fn is(status: u16, code: &str) -> (u16, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_refusal_has_the_code_that_the_sdks_read() {
-    let server = Server::start().await;
+    let server = Server::start(Limits::default()).await;
     let good = token("", Some(true));
     let room = json!({"roomName": "nowhere"});
     let start = "livekit.Egress/StartRoomCompositeEgress";
@@ -182,7 +147,7 @@ async fn every_refusal_has_the_code_that_the_sdks_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn json_and_protobuf_are_answered_in_kind() {
-    let server = Server::start().await;
+    let server = Server::start(Limits::default()).await;
     let good = token("", Some(true));
     let list = "/twirp/livekit.Egress/ListEgress";
     let json = "application/json;charset=UTF-8";
@@ -216,7 +181,7 @@ async fn json_and_protobuf_are_answered_in_kind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_parse_or_is_too_large_is_refused() {
-    let server = Server::start().await;
+    let server = Server::start(Limits::default()).await;
     let good = token("", Some(true));
     let list = "/twirp/livekit.Egress/ListEgress";
     for (kind, body, expected) in [
@@ -244,7 +209,7 @@ async fn what_does_not_parse_or_is_too_large_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_archive_opens_for_its_role_only() {
-    let server = Server::start().await;
+    let server = Server::start(Limits::default()).await;
     let officer = |role: &str| {
         mint(&Grants {
             identity: "chen".into(),

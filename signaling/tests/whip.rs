@@ -2,57 +2,21 @@
 //!
 //! Media flow in the end-to-end tests, with encoders that are not ours.
 
+mod server;
+
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
-use sfu::config::SfuConfig;
-use sfu::handle::Sfu;
-use signaling::app::{App, Media};
 use signaling::config::{DEV_KEY, Limits, SignalingConfig};
-use signaling::store::Store;
 use signaling::token::{Grants, Keyring, VideoGrant};
-use tokio::sync::watch;
+
+use self::server::Server;
 
 const SDP: &str = "application/sdp";
 const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
-struct Server {
-    base: String,
-    client: Client,
-    _stop: watch::Sender<bool>,
-}
-
 impl Server {
-    async fn start(limits: Limits) -> Self {
-        let mut config = SignalingConfig::dev();
-        config.http.port = 0;
-        config.limits = limits;
-        let media = SfuConfig {
-            workers: 1,
-            port_first: 0,
-            ..SfuConfig::default()
-        };
-        let (sfu, events) = Sfu::start(&media).expect("a free port");
-        let media = Media {
-            sfu,
-            events,
-            data_message_bytes_max: media.limits.data_message_bytes_max,
-        };
-        let store = Store::in_memory().expect("opens");
-        let app = App::new(config, media, store, None).expect("a good configuration");
-        let bound = app.bind().await.expect("a free port");
-        let base = format!("http://{}", bound.address().expect("bound"));
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(bound.run(stopped));
-        let client = Client::builder().no_proxy().build().expect("a client");
-        Self {
-            base,
-            client,
-            _stop: stop,
-        }
-    }
-
     fn ask(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         match token {
