@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures the release build and writes docs/benchmarks.md and target/bench/forward.json. Nothing
-# here is an assertion. Fifteen to twenty minutes on two cores, most of it for the comparisons;
+# here is an assertion. Half an hour on two cores, most of it for the comparisons;
 # leave the machine alone meanwhile.
 set -eu
 cd "$(dirname "$0")/.."
@@ -41,6 +41,10 @@ loadtest/peers/sink.sh "$loadtest" --page docs/benchmarks.md
 CONSILIUM_REPLAY_SECONDS=60 CONSILIUM_REPLAY_ROWS=$PWD/target/bench/replay.md tests/run-e2e.sh replay
 "$loadtest" page replay --page docs/benchmarks.md --title "A recording in the console" \
   --command "CONSILIUM_REPLAY_ROWS=rows.md tests/run-e2e.sh replay" < target/bench/replay.md
+# How soon a voice is back, in networks of its own.
+tests/recovery.sh > target/bench/recovery.md
+"$loadtest" page recovery --page docs/benchmarks.md --title "A voice that comes back" \
+  --command "tests/recovery.sh" < target/bench/recovery.md
 # `cargo bench -p sfu` has left the lines of the shard alone there; both are one list.
 node -e '
 const fs = require("node:fs")
