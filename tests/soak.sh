@@ -1,7 +1,8 @@
 #!/bin/sh
 # Half load for $MINUTES (30): fails when memory or delay creep up, and writes docs/benchmarks.md.
 # Then $KILLS (50) kills of a server that records, and of a recorder alone: a second is lost each time
-# at most, and what is left verifies and decodes. Then a consult of $REPLAY_SECONDS (120) is replayed.
+# at most, and what is left verifies and decodes. Then a consult of $REPLAY_SECONDS (120) is replayed,
+# and what `make test` plays in a short form is played whole.
 set -eu
 cd "$(dirname "$0")/.."
 cargo build --release --workspace
@@ -14,3 +15,6 @@ deploy/build-web.sh
 cargo build --release
 tests/run-e2e.sh a_kill_costs
 CONSILIUM_REPLAY_SECONDS=${REPLAY_SECONDS:-120} tests/run-e2e.sh replay
+CONSILIUM_WHOLE=1
+export CONSILIUM_WHOLE
+tests/run-e2e.sh with_each_on_another_worker the_python_suite
