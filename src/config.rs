@@ -4,7 +4,7 @@
 //! one place. Unknown keys are errors that name the key. Environment variables are called
 //! `CONSILIUM_<SECTION>__<KEY>`, for example `CONSILIUM_HTTP__PORT=443`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::net::IpAddr;
@@ -168,6 +168,15 @@ impl Config {
                 media.listen_ip
             );
         }
+        let (kept, waited_for) = (media.limits.absence_timeout, self.rooms.resume_timeout);
+        if kept < waited_for {
+            bail!(
+                "media.limits.absence_timeout: {} ms are shorter than rooms.resume_timeout ({} s): \
+                 whoever comes back in time for his seat would find his media gone",
+                kept.as_millis(),
+                waited_for.as_secs()
+            );
+        }
         if let Some(ip) = media.advertised_ips.iter().find(|ip| ip.is_unspecified()) {
             bail!("media.advertised_ips: nobody can reach {ip}");
         }
@@ -207,6 +216,20 @@ impl Config {
             recording: self.recording.policy,
             limits: self.limits.clone(),
         }
+    }
+
+    /// Sections, other than the keys, in which another configuration is different.
+    pub(crate) fn differing_sections(&self, other: &Self) -> Vec<String> {
+        let [ours, theirs] = [self, other].map(|one| {
+            let mut table = Table::try_from(one).expect("plain values are TOML");
+            table.remove("keys");
+            table
+        });
+        let names = ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>();
+        let differing = names
+            .into_iter()
+            .filter(|name| ours.get(*name) != theirs.get(*name));
+        differing.cloned().collect()
     }
 
     /// The configuration as TOML. Secrets show themselves as such.
@@ -427,6 +450,32 @@ mod tests {
         );
         config.media.advertised_ips = vec![IpAddr::from([192, 0, 2, 1])];
         assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn media_must_not_be_given_up_before_the_seat() {
+        let mut config = Config::default();
+        config.apply(&ConfigArgs {
+            dev: true,
+            ..ConfigArgs::default()
+        });
+        config.rooms.resume_timeout = config.media.limits.absence_timeout;
+        assert!(config.check().is_ok(), "as long is long enough");
+        config.media.limits.absence_timeout -= std::time::Duration::from_millis(1);
+        let error = config.check().expect_err("must be refused").to_string();
+        for name in ["media.limits.absence_timeout", "rooms.resume_timeout"] {
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_reload_does_not_take_is_named_by_its_section() {
+        let before = parsed("[keys]\na = 'x'").expect("fits");
+        let after = parsed("[keys]\nb = 'y'\n[http]\nport = 1\n[media.limits]\nrooms_max = 1");
+        let differing = before.differing_sections(&after.expect("fits"));
+        assert_eq!(differing, ["http", "media"]);
+        let keys = parsed("[keys]\nb = 'y'").expect("fits");
+        assert!(before.differing_sections(&keys).is_empty());
     }
 
     #[test]

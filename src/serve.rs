@@ -1,4 +1,5 @@
-//! `consilium serve`: starts the parts in order, says where they are, and stops them in order.
+//! `consilium serve`: starts the parts in order, says where they are, takes other API keys while they
+//! run, and stops them in order.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use sfu::handle::Sfu;
 use sfu::id::WorkerId;
-use signaling::app::{App, Media};
+use signaling::app::{App, Changes, Media};
 use signaling::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -46,19 +47,41 @@ async fn serve(task: &Serve, config: &Config, keeping: &Keeping) -> anyhow::Resu
         format!("cannot listen on {ip} port {port} (http.listen_ip, http.port)")
     })?;
     let address = bound.address()?;
-    // From here on a wish to stop is heard, also one that comes as soon as the address is told.
-    let interrupted = Interrupted::listen()?;
+    // From here on a wish is heard, also one that comes as soon as the address is told.
+    let mut wishes = Wishes::listen()?;
+    let changes = bound.changes();
     let (stop, stopped) = watch::channel(false);
     let door = tokio::spawn(bound.run(stopped));
     announce(task, config, keeping, address, &media_addresses)?;
 
-    interrupted.wait().await;
+    while matches!(wishes.next().await, Wish::Reload) {
+        reload(task, config, &changes).await;
+    }
     tracing::info!("stopping");
     // The receivers are gone only if everything has stopped already.
     let _ = stop.send(true);
     door.await.context("the front door failed")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads the configuration again and takes its API keys; a configuration that would not be started
+/// with changes nothing.
+async fn reload(task: &Serve, running: &Config, changes: &Changes) {
+    let taken = match Config::load(&task.config) {
+        Ok(fresh) => {
+            let others = running.differing_sections(&fresh);
+            if !others.is_empty() {
+                let sections = others.join(", ");
+                tracing::warn!(sections, "only a restart changes more than the API keys");
+            }
+            changes.take_keys(&fresh.keys).await.map_err(Into::into)
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = taken {
+        tracing::error!("the configuration is not taken, everything stays as it is: {error:#}");
+    }
 }
 
 fn start_media(config: &Config) -> anyhow::Result<Media> {
@@ -125,24 +148,33 @@ fn write_whole(path: &Path, line: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Ctrl-C, or the supervisor's wish.
-struct Interrupted {
+/// What the operator or his supervisor can wish for.
+enum Wish {
+    Reload,
+    Stop,
+}
+
+/// The signals by which they say so.
+struct Wishes {
+    hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Interrupted {
+impl Wishes {
     fn listen() -> anyhow::Result<Self> {
         Ok(Self {
+            hangup: signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
             terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
         })
     }
 
-    async fn wait(mut self) {
+    async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.terminate.recv() => Wish::Stop,
         }
     }
 }

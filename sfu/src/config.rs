@@ -138,9 +138,6 @@ pub struct Limits {
     /// Bytes waiting in each direction of such a connection: at 4 Mbit/s half a second. What finds no
     /// room is lost, as in a full socket; a longer queue would only show pictures of the past.
     pub stream_queue_bytes_max: usize,
-    /// Connectivity checks with bad credentials that are answered per worker and second; what is
-    /// above is dropped without a reply.
-    pub stun_errors_per_second_max: u32,
     /// Publications of other workers that one worker mirrors: a case conference of 100 cameras and
     /// microphones spread over the workers, twenty times.
     pub relays_max: usize,
@@ -202,7 +199,6 @@ impl Default for Limits {
             silence_timeout: Duration::from_secs(3),
             streams_max: 4_000,
             stream_queue_bytes_max: 256 << 10,
-            stun_errors_per_second_max: 100,
             relays_max: 4_096,
             relay_frames_max: 1_024,
             relay_silence_max: Duration::from_secs(5),

@@ -42,6 +42,8 @@ struct Link {
     rejects: Vec<Reject>,
     /// Where the server has sent to.
     destinations: Vec<SocketAddr>,
+    /// What the client sends and the link takes.
+    from_client_taken: fn(&[u8]) -> bool,
     /// Datagrams to the client that are lost from now on, by their place.
     to_client_lost: fn(usize) -> bool,
     to_client: usize,
@@ -70,6 +72,7 @@ impl Link {
             client: Vec::new(),
             rejects: Vec::new(),
             destinations: Vec::new(),
+            from_client_taken: |_| true,
             to_client_lost: |_| false,
             to_client: 0,
         }
@@ -112,7 +115,9 @@ impl Link {
             let mut is_quiet = true;
             while let Some((from, datagram)) = self.peer.poll_transmit() {
                 is_quiet = false;
-                self.deliver(from, &datagram);
+                if (self.from_client_taken)(&datagram) {
+                    self.deliver(from, &datagram);
+                }
             }
             let mut out = Vec::new();
             while let Some(output) = self.transport.poll(&mut out) {
@@ -487,6 +492,90 @@ fn a_wrong_certificate_is_refused_within_a_second() {
     );
 }
 
+/// A hello of this version that offers these suites, with the record and the message saying so.
+fn hello(version: [u8; 2], suites: &[[u8; 2]]) -> Vec<u8> {
+    let mut body = Vec::from(version);
+    body.extend([7; 32]);
+    body.extend([0, 0]);
+    body.extend((2 * suites.len() as u16).to_be_bytes());
+    body.extend(suites.concat());
+    body.extend([1, 0]);
+    let extensions: [&[u8]; 4] = [
+        // use_srtp, groups, signature algorithms, extended master secret
+        &[0, 14, 0, 5, 0, 2, 0, 1, 0],
+        &[0, 10, 0, 4, 0, 2, 0, 23],
+        &[0, 13, 0, 4, 0, 2, 4, 3],
+        &[0, 23, 0, 0],
+    ];
+    let extensions = extensions.concat();
+    body.extend((extensions.len() as u16).to_be_bytes());
+    body.extend(extensions);
+    let length = (body.len() as u32).to_be_bytes();
+    let mut message = vec![1, length[1], length[2], length[3], 0, 0, 0, 0, 0];
+    message.extend(&length[1..]);
+    message.extend(body);
+    let mut record = vec![22, version[0], version[1], 0, 0, 0, 0, 0, 0, 0, 0];
+    record.extend((message.len() as u16).to_be_bytes());
+    record.extend(message);
+    record
+}
+
+#[test]
+fn a_weak_or_old_handshake_from_the_peer_itself_leads_nowhere() {
+    const DTLS_1_0: [u8; 2] = [0xfe, 0xff];
+    const DTLS_1_2: [u8; 2] = [0xfe, 0xfd];
+    // Nothing encrypted, RC4, 3DES, CBC with SHA-1, RSA key exchange, anonymous.
+    let weak = [
+        [0, 0],
+        [0, 1],
+        [0, 2],
+        [0, 0x3b],
+        [0, 5],
+        [0, 0x0a],
+        [0, 0x2f],
+        [0xc0, 0x09],
+        [0xc0, 0x06],
+        [0xc0, 0x10],
+        [0, 0x9c],
+        [0, 0x34],
+        [0xc0, 0x15],
+    ];
+    let good = [[0xc0, 0x2b]];
+    let cases = [
+        (hello(DTLS_1_2, &good), true),
+        (hello(DTLS_1_2, &weak), false),
+        (hello(DTLS_1_0, &weak), false),
+        (hello(DTLS_1_0, &good), false),
+    ];
+    for (hello, is_good) in cases {
+        let mut link = Link::new(Sctp::Active);
+        link.from_client_taken = |datagram| datagram[0] <= 3;
+        link.run(Duration::from_millis(500));
+        assert!(link.transport.is_validated(address(HOME)));
+        // The client of the test knows nothing of this handshake.
+        link.to_client_lost = |_| true;
+        link.destinations.clear();
+        link.deliver(address(HOME), &hello);
+        link.exchange();
+        let is_answered = !link.destinations.is_empty();
+        link.run(Duration::from_secs(1));
+        assert!(!link.transport.is_connected());
+        assert!(
+            link.transport.take_outbound().is_none(),
+            "there are no keys"
+        );
+        assert_eq!(
+            is_answered, is_good,
+            "only with a good one a handshake begins"
+        );
+        // Whoever can forge a source address could end a join, if a bad hello did; it ends when it
+        // is overdue.
+        link.run(Limits::default().connect_timeout);
+        assert!(link.closed().is_some());
+        assert!(!link.transport.is_connected());
+    }
+}
+
 #[test]
 fn handshakes_from_elsewhere_change_nothing() {
     let mut link = Link::new(Sctp::Active);
@@ -677,4 +766,73 @@ fn garbage_inside_dtls_is_refused_and_the_association_survives() {
     assert!(link.peer.send_data(link.now, "_reliable", b"still here"));
     link.run(Duration::from_secs(2));
     assert_eq!(link.heard(DataChannel::Reliable), [b"still here"]);
+}
+
+/// An SCTP packet (RFC 9260 section 3) of these chunks.
+fn sctp_packet(tag: u32, chunks: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x13, 0x88, 0x13, 0x88];
+    packet.extend(tag.to_be_bytes());
+    packet.extend([0; 4]);
+    packet.extend(chunks);
+    let sum = !packet.iter().fold(!0, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            (sum >> 1) ^ if sum & 1 == 1 { 0x82f6_3b78 } else { 0 }
+        })
+    });
+    packet[8..12].copy_from_slice(&sum.to_le_bytes());
+    packet
+}
+
+fn init(tag: u32, streams: u16) -> Vec<u8> {
+    let mut chunk = vec![1, 0, 0, 20];
+    chunk.extend(tag.to_be_bytes());
+    chunk.extend((1_u32 << 20).to_be_bytes());
+    chunk.extend(streams.to_be_bytes());
+    chunk.extend(streams.to_be_bytes());
+    chunk.extend(1_u32.to_be_bytes());
+    chunk
+}
+
+#[test]
+fn a_storm_of_new_associations_does_not_end_the_one_that_is_there() {
+    let mut link = Link::connected(Sctp::Active);
+    let before = link.destinations.len();
+    for tag in 1..=10_000_u32 {
+        let storm = sctp_packet(0, &init(tag, u16::MAX));
+        link.peer.send_inside_dtls(link.now, &storm);
+        link.exchange();
+    }
+    let answers = link.destinations.len() - before;
+    assert!(answers <= 10_000, "{answers}");
+    link.run(Duration::from_secs(5));
+    assert!(link.peer.send_data(link.now, "_reliable", b"still here"));
+    link.run(Duration::from_secs(2));
+    assert_eq!(link.heard(DataChannel::Reliable), [b"still here"]);
+    assert_eq!(link.closed(), None);
+}
+
+#[test]
+fn chunks_that_lie_about_their_length_are_dropped() {
+    let mut link = Link::connected(Sctp::Active);
+    let lies: [&[u8]; 8] = [
+        &[0, 3, 0, 0],
+        &[0, 3, 0, 3],
+        &[0, 3, 0xff, 0xff, 0, 0, 0, 1],
+        &[1, 0, 0, 4],
+        &[3, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
+        &[64, 0, 0, 4],
+        &[130, 0, 0, 4],
+        &[192, 0, 0, 12, 0xff, 0xff, 0xff, 0xff, 0, 9, 0xff, 0xff],
+    ];
+    for round in 0..1_000_u32 {
+        for lie in lies {
+            let packet = sctp_packet(round, lie);
+            link.peer.send_inside_dtls(link.now, &packet);
+        }
+        link.exchange();
+    }
+    assert!(link.peer.send_data(link.now, "_reliable", b"still here"));
+    link.run(Duration::from_secs(2));
+    assert_eq!(link.heard(DataChannel::Reliable), [b"still here"]);
+    assert_eq!(link.closed(), None);
 }

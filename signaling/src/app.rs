@@ -3,6 +3,7 @@
 //!
 //! Composes what the other modules own and nothing else.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,12 +15,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time;
 
-use crate::config::SignalingConfig;
+use crate::config::{Secret, SignalingConfig};
 use crate::egress::EgressBook;
 use crate::error::ConfigError;
 use crate::http::listener::{self, Listener};
 use crate::http::tls::Certificate;
 use crate::http::{self, Front};
+use crate::metrics::Count;
 use crate::outbox::Outbox;
 pub use crate::registry::Media;
 use crate::registry::{Ledger, Registry};
@@ -55,6 +57,30 @@ pub struct App {
     pump: JoinHandle<()>,
     outbox: Outbox,
     feed: outbox::Feed,
+}
+
+/// What can be changed while the front door is open.
+pub struct Changes {
+    front: Arc<Front>,
+    registry: Arc<Registry>,
+}
+
+impl Changes {
+    /// Takes other API keys. Whoever came with a token of one that is gone, or has another secret,
+    /// is taken out of his room. Keys that the rest of the running configuration cannot be with are
+    /// refused, and the old ones stay.
+    pub async fn take_keys(&self, keys: &BTreeMap<String, Secret>) -> Result<(), ConfigError> {
+        let mut config = SignalingConfig::clone(&self.front.config);
+        config.keys.clone_from(keys);
+        config.check()?;
+        let gone = self.front.keyring.exchange(keys);
+        self.front.metrics.count(Count::KeysReloaded);
+        tracing::info!(keys = keys.len(), gone = gone.len(), "API keys were taken");
+        if !gone.is_empty() {
+            self.registry.dismiss(gone).await;
+        }
+        Ok(())
+    }
 }
 
 /// A front door whose socket is bound.
@@ -112,6 +138,14 @@ impl App {
 }
 
 impl Bound {
+    /// By which it can be changed.
+    pub fn changes(&self) -> Changes {
+        Changes {
+            front: Arc::clone(&self.app.front),
+            registry: Arc::clone(&self.app.registry),
+        }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()

@@ -56,6 +56,10 @@ counts! {
     TurnPacketsRefused => "turn_packets_refused_total", "Packets of TURN clients for transports of others.";
     /// The certificate was read anew.
     CertificatesReloaded => "certificates_reloaded_total", "Times that a changed certificate was taken.";
+    /// The API keys were read anew.
+    KeysReloaded => "keys_reloaded_total", "Times that the API keys were taken from the configuration anew.";
+    /// A participant was taken out because the key of its token is gone.
+    KeyRemovals => "participants_without_key_total", "Participants taken out because the API key of their token was removed.";
     /// A request was answered.
     Requests => "http_requests_total", "HTTP requests answered.";
     /// A session began.

@@ -4,6 +4,7 @@
 //! only find things; what a room does is its own affair. One thread carries the media plane's events
 //! over to the rooms' inboxes and never waits for a room.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -247,6 +248,19 @@ impl Registry {
                 Err(refusal)
             }
         }
+    }
+
+    /// Takes everybody out, of all rooms, who came with a token of one of these API keys.
+    pub async fn dismiss(&self, keys: BTreeSet<String>) {
+        let keys = Arc::new(keys);
+        let inboxes = self.inboxes.iter().map(|entry| entry.value().clone());
+        let inboxes: Vec<_> = inboxes.collect();
+        // A room that does not keep up must not make the others wait.
+        let told = inboxes
+            .iter()
+            .map(|inbox| inbox.send(Input::Dismiss(Arc::clone(&keys))));
+        // A room that is over needs no telling.
+        let _ = futures_util::future::join_all(told).await;
     }
 
     /// What rooms and connections share of the port.

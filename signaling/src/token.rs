@@ -5,8 +5,9 @@
 //! says, with the absent kept apart from the refused; what follows from them is decided where it
 //! is needed. A token is never printed: [`Grants`] and the errors show no part of one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::{RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
@@ -296,15 +297,22 @@ pub struct Verified {
     pub grants: Grants,
 }
 
-/// The API keys with their secrets.
+/// The API keys with their secrets. They can be exchanged while tokens are checked.
 pub struct Keyring {
-    keys: HashMap<String, (EncodingKey, DecodingKey)>,
+    keys: RwLock<HashMap<String, Key>>,
     limits: Limits,
+}
+
+/// A secret in the forms in which it is used.
+struct Key {
+    secret: Secret,
+    signs: EncodingKey,
+    checks: DecodingKey,
 }
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring({} keys)", self.keys.len())
+        write!(f, "Keyring({} keys)", self.keys().len())
     }
 }
 
@@ -343,20 +351,33 @@ impl Keyring {
         keys: impl IntoIterator<Item = (&'a String, &'a Secret)>,
         limits: &Limits,
     ) -> Self {
-        let both = |secret: &Secret| {
-            let bytes = secret.expose().as_bytes();
-            (
-                EncodingKey::from_secret(bytes),
-                DecodingKey::from_secret(bytes),
-            )
-        };
         Self {
-            keys: keys
-                .into_iter()
-                .map(|(id, secret)| (id.clone(), both(secret)))
-                .collect(),
+            keys: RwLock::new(by_id(keys)),
             limits: limits.clone(),
         }
+    }
+
+    /// Takes other keys from now on. Returns those of the old ones whose tokens are no longer good:
+    /// the key is gone, or its secret is another one.
+    pub fn exchange<'a>(
+        &self,
+        keys: impl IntoIterator<Item = (&'a String, &'a Secret)>,
+    ) -> BTreeSet<String> {
+        let fresh = by_id(keys);
+        let mut keys = self.keys.write().expect(NO_PANIC);
+        let is_gone = |(id, key): &(&String, &Key)| {
+            fresh
+                .get(*id)
+                .is_none_or(|fresh| fresh.secret != key.secret)
+        };
+        let gone = keys.iter().filter(is_gone).map(|(id, _)| id.clone());
+        let gone = gone.collect();
+        *keys = fresh;
+        gone
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, HashMap<String, Key>> {
+        self.keys.read().expect(NO_PANIC)
     }
 
     /// Checks a token: its size, its issuer, its signature (in constant time), its times, and the
@@ -370,10 +391,12 @@ impl Keyring {
         }
         let Issuer { iss } = jsonwebtoken::dangerous::insecure_decode_claims(token)
             .map_err(|_| TokenError::Malformed)?;
-        let (_, key) = self.keys.get(&iss).ok_or(TokenError::UnknownKey)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &validation(&iss))
+        let keys = self.keys();
+        let key = keys.get(&iss).ok_or(TokenError::UnknownKey)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.checks, &validation(&iss))
             .map_err(|error| reason(error.kind()))?
             .claims;
+        drop(keys);
         claims.grants.check(&self.limits)?;
         Ok(Verified {
             key: iss,
@@ -385,7 +408,8 @@ impl Keyring {
 
     /// A token of `key` that says `grants` and is good for `ttl` from now.
     pub fn mint(&self, key: &str, grants: &Grants, ttl: Duration) -> Result<String, TokenError> {
-        let (secret, _) = self.keys.get(key).ok_or(TokenError::UnknownKey)?;
+        let keys = self.keys();
+        let secret = &keys.get(key).ok_or(TokenError::UnknownKey)?.signs;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -401,6 +425,21 @@ impl Keyring {
                 .expect("strings and numbers serialise, and any bytes are an HMAC key"),
         )
     }
+}
+
+const NO_PANIC: &str = "nothing panics while keys are exchanged";
+
+fn by_id<'a>(keys: impl IntoIterator<Item = (&'a String, &'a Secret)>) -> HashMap<String, Key> {
+    let keys = keys.into_iter().map(|(id, secret)| {
+        let bytes = secret.expose().as_bytes();
+        let key = Key {
+            secret: secret.clone(),
+            signs: EncodingKey::from_secret(bytes),
+            checks: DecodingKey::from_secret(bytes),
+        };
+        (id.clone(), key)
+    });
+    keys.collect()
 }
 
 fn validation(issuer: &str) -> Validation {
@@ -559,6 +598,33 @@ mod tests {
         assert_eq!(refused(&claims), TokenError::Signature);
         let claims = serde_json::json!({"iss": "nobody", "sub": "eve", "exp": now() + 60});
         assert_eq!(refused(&claims), TokenError::UnknownKey);
+    }
+
+    #[test]
+    fn a_key_that_is_exchanged_checks_and_signs_nothing_any_more() {
+        let keyring = ours();
+        let mint = |key: &str| keyring.mint(key, &doctor(), Duration::from_secs(60));
+        let (clinic, other) = (
+            mint("clinic").expect("known"),
+            mint("other").expect("known"),
+        );
+        let fresh = [
+            ("clinic".to_owned(), Secret::new(SECRET)),
+            ("new".to_owned(), Secret::new(SECRET)),
+        ];
+        let gone = keyring.exchange(fresh.iter().map(|(id, secret)| (id, secret)));
+        assert_eq!(gone, BTreeSet::from(["other".to_owned()]));
+        assert!(keyring.verify(&clinic).is_ok(), "it has not changed");
+        assert_eq!(keyring.verify(&other).err(), Some(TokenError::UnknownKey));
+        assert_eq!(mint("other").err(), Some(TokenError::UnknownKey));
+        assert!(mint("new").is_ok());
+        let changed = ("clinic".to_owned(), Secret::new(SECRET.to_uppercase()));
+        let gone = keyring.exchange([(&changed.0, &changed.1)]);
+        assert_eq!(
+            gone,
+            BTreeSet::from(["clinic".to_owned(), "new".to_owned()])
+        );
+        assert_eq!(keyring.verify(&clinic).err(), Some(TokenError::Signature));
     }
 
     #[test]

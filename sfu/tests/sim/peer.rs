@@ -194,10 +194,19 @@ impl SimPeer {
 
     /// One connectivity check as this peer would send it now.
     pub(crate) fn check(&self, is_nominating: bool) -> Vec<u8> {
+        self.check_with(is_nominating, &self.remote.password)
+    }
+
+    /// A connectivity check in this peer's name by somebody who has another password.
+    pub(crate) fn check_signed_with(&self, password: &str) -> Vec<u8> {
+        self.check_with(true, password)
+    }
+
+    fn check_with(&self, is_nominating: bool, password: &str) -> Vec<u8> {
         let username = format!("{}:{}", self.remote.ufrag, self.local.ufrag);
         let id = TransId::new();
         let check = StunMessage::binding_request(&username, id, true, 7, 77, is_nominating);
-        stun_bytes(&check, &self.remote.password)
+        stun_bytes(&check, password)
     }
 
     /// The handshake's first flight, to be sent from wherever a test likes.

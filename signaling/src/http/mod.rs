@@ -21,7 +21,7 @@ use crate::error::ApiError;
 use crate::limits::{AddressLimits, ConnectionSlot};
 use crate::metrics::{Count, Metrics};
 use crate::registry::Registry;
-use crate::token::Keyring;
+use crate::token::{Keyring, TokenError};
 
 pub mod assets;
 pub mod egress;
@@ -92,6 +92,18 @@ impl Front {
     /// Whether new participants are taken.
     pub fn is_ready(&self) -> bool {
         self.is_ready.load(Ordering::Acquire)
+    }
+
+    /// A key may have been taken away while a room said yes to a token of it: whoever was let in so
+    /// late goes like those who were there.
+    pub(crate) async fn confirm(&self, token: &str, key: &str) -> Result<(), ApiError> {
+        match self.keyring.verify(token) {
+            Err(error @ (TokenError::UnknownKey | TokenError::Signature)) => {
+                self.rooms()?.dismiss([key.to_owned()].into()).await;
+                Err(error.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The rooms, while new participants are taken.

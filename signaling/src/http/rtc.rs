@@ -179,6 +179,7 @@ async fn seat(
         hello.host = host(headers);
         registry.join(&room, hello).await?
     };
+    front.confirm(token(asked, headers)?, &verified.key).await?;
     Ok(Place::Taken(Box::new(Session {
         config: Arc::clone(&front.config),
         keyring: Arc::clone(&front.keyring),
@@ -223,10 +224,7 @@ fn admit(
     headers: &HeaderMap,
 ) -> Result<Verified, ApiError> {
     front.addresses.join(Instant::now(), caller.address)?;
-    let token = bearer(headers)
-        .or(asked.access_token.as_deref())
-        .ok_or(TokenError::Missing)?;
-    let verified = front.keyring.verify(token)?;
+    let verified = front.keyring.verify(token(asked, headers)?)?;
     let room = verified.grants.room_to_join(asked.room.as_deref())?;
     let registry = front.registry.get();
     if registry.is_some_and(|registry| registry.revocations().covers(room, &verified)) {
@@ -237,6 +235,11 @@ fn admit(
         script.check()?;
     }
     Ok(verified)
+}
+
+fn token<'a>(asked: &'a Asked, headers: &'a HeaderMap) -> Result<&'a str, TokenError> {
+    let token = bearer(headers).or(asked.access_token.as_deref());
+    token.ok_or(TokenError::Missing)
 }
 
 /// The same for a caller who does not come from a browser's WebSocket: the token is in a header.

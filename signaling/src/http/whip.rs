@@ -155,7 +155,7 @@ async fn open(
     let room = grants.video.room.clone();
     let hello = Hello {
         grants,
-        api_key: verified.key,
+        api_key: verified.key.clone(),
         token_expires_at: verified.expires_at,
         client: ClientInfo::default(),
         connections: Connections::One,
@@ -166,6 +166,7 @@ async fn open(
         host: rtc::host(&parts.headers),
     };
     let seat = registry.join(&room, hello).await?;
+    front.confirm(token, &verified.key).await?;
     front.whip.open(&front.metrics, holder, offer, seat).await
 }
 

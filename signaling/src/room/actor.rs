@@ -6,7 +6,7 @@
 //! differs from what clients were told. What the recorder reports has an inbox of its own, which
 //! outlives the other one until the recording is closed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,8 @@ pub enum Input {
     Moderate(Box<Moderation>, oneshot::Sender<ModerationAnswer>),
     /// The server API calls a participant.
     Call(Box<PerformRpcRequest>, oneshot::Sender<CallAnswer>),
+    /// These API keys are gone, and whoever came with a token of theirs must go.
+    Dismiss(Arc<BTreeSet<String>>),
     /// The server API ends the room.
     Delete(oneshot::Sender<()>),
     /// The server is going down.
@@ -238,6 +240,10 @@ impl Actor {
             Input::Call(asked, reply) => {
                 let id = self.asked.call(reply);
                 self.room.call(now, id, *asked);
+            }
+            Input::Dismiss(keys) => {
+                let dismissed = self.room.dismiss(now, &keys);
+                (0..dismissed).for_each(|_| self.metrics.count(Count::KeyRemovals));
             }
             Input::Delete(reply) => {
                 self.finish(now, DisconnectReason::RoomDeleted, Action::Disconnect);

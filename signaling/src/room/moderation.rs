@@ -4,7 +4,7 @@
 //! out whatever the client does: who is muted is not forwarded, who may no longer publish has his
 //! tracks taken away, who is removed is out. Like all of a room this is a decision without waiting.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -238,6 +238,18 @@ impl Room {
         let reason = DisconnectReason::ParticipantRemoved;
         self.remove(now, key, Removal::told(reason, Action::Disconnect));
         Ok(Ruling::Removed { tokens_until })
+    }
+
+    /// Takes everybody out who came with a token of one of these API keys. Says how many that were.
+    pub fn dismiss(&mut self, now: Instant, keys: &BTreeSet<String>) -> usize {
+        let participants = self.participants.values();
+        let theirs = participants.filter(|one| keys.contains(&one.api_key));
+        let theirs: Vec<ParticipantKey> = theirs.map(|one| one.key).collect();
+        let removal = Removal::told(DisconnectReason::ParticipantRemoved, Action::Disconnect);
+        for key in &theirs {
+            self.remove(now, *key, removal);
+        }
+        theirs.len()
     }
 
     /// Stops forwarding at once and asks the client to stop sending, which may take it a moment, or

@@ -3,6 +3,7 @@
 use super::*;
 use crate::consent;
 use crate::room::moderation::{Moderation, ModerationRefusal, ParticipantChange, Ruling};
+use crate::room::resume::Loss;
 use crate::room::settings::SettingsWish;
 use crate::wire::proto::{CreateRoomRequest, ParticipantPermission, SendDataRequest};
 
@@ -151,6 +152,41 @@ fn who_is_removed_is_told_why_and_his_token_is_known() {
     assert_eq!(told, Some((reason, Action::Disconnect)));
     assert_eq!(updates(&li.said())[0].state(), State::Disconnected);
     assert_eq!(scene.room.len(), 1);
+}
+
+#[test]
+fn whoever_came_with_a_key_that_is_gone_must_go_whether_or_not_his_socket_is_there() {
+    let mut scene = Scene::new();
+    let (wang, li, _) = scene.pair();
+    let zhao = scene.join("zhao");
+    for one in [&wang, &zhao] {
+        let participant = scene.room.participants.get_mut(&one.key);
+        "ward".clone_into(&mut participant.expect("just joined").api_key);
+    }
+    scene
+        .room
+        .lose(scene.now, zhao.key, &zhao.outlet, Loss::Broken);
+    li.said();
+    assert_eq!(
+        scene.room.dismiss(scene.now, &["gone".to_owned()].into()),
+        0
+    );
+    assert_eq!(
+        scene.room.dismiss(scene.now, &["ward".to_owned()].into()),
+        2
+    );
+    let told = wang.said().into_iter().find_map(|message| match message {
+        Message::Leave(leave) => Some((leave.reason(), leave.action())),
+        _ => None,
+    });
+    let reason = proto::DisconnectReason::ParticipantRemoved;
+    assert_eq!(told, Some((reason, Action::Disconnect)));
+    assert!(
+        updates(&li.said())
+            .iter()
+            .all(|one| one.state() == State::Disconnected)
+    );
+    assert_eq!(scene.room.len(), 1, "the other key's participant stays");
 }
 
 #[test]
