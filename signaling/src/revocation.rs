@@ -14,6 +14,8 @@ use crate::token::Verified;
 
 /// Longer than the SDKs make tokens by default, which is six hours.
 const KEEP: Duration = Duration::from_secs(86_400);
+/// Expired tokens are taken for so long, because clocks differ.
+const LEEWAY: Duration = Duration::from_secs(60);
 /// People removed in a day by one server; beyond, the oldest entry goes.
 const ENTRIES_MAX: usize = 10_000;
 
@@ -29,12 +31,23 @@ pub struct Entry {
     tokens_until: Option<SystemTime>,
 }
 
+impl Entry {
+    /// Tokens that were good at the removal may be good still: of one that was shown it is known how
+    /// long.
+    fn is_needed(&self, now: SystemTime) -> bool {
+        let until = self.removed_at + KEEP;
+        now < self
+            .tokens_until
+            .map_or(until, |shown| until.max(shown + LEEWAY))
+    }
+}
+
 impl Revocations {
     /// All tokens of this identity for this room that were made until now are no longer good.
     /// Returns what was written down before, for [`Revocations::undo`].
     pub fn revoke(&self, now: SystemTime, room: &str, identity: &str) -> Option<Entry> {
         let mut entries = self.lock();
-        entries.retain(|_, entry| entry.removed_at + KEEP > now);
+        entries.retain(|_, entry| entry.is_needed(now));
         if entries.len() >= ENTRIES_MAX {
             let oldest = entries.iter().min_by_key(|(_, entry)| entry.removed_at);
             if let Some(oldest) = oldest.map(|(who, _)| who.clone()) {
@@ -151,6 +164,18 @@ mod tests {
         );
         book.undo("mdt", "wang", None);
         assert!(!book.covers("mdt", &token(Some(0), 900)));
+    }
+
+    #[test]
+    fn a_token_for_a_month_stays_refused_for_a_month() {
+        let book = Revocations::default();
+        let month = 30 * 86_400;
+        book.revoke(at(100), "mdt", "wang");
+        book.settle("mdt", "wang", at(month));
+        book.revoke(at(month), "mdt", "li");
+        assert!(book.covers("mdt", &token(Some(50), month)));
+        book.revoke(at(month + 60), "mdt", "li");
+        assert_eq!(book.lock().len(), 1, "now it has expired");
     }
 
     #[test]
