@@ -217,10 +217,26 @@ fn level(sound: &[f32], hz: f64) -> f64 {
     2.0 * sine.hypot(cosine) / sound.len() as f64
 }
 
+/// The loudest of the tones up to 2 kHz. Looked for in the means of eight samples, which leave those as
+/// they are and are an eighth of the work.
 fn loudest(sound: &[f32]) -> f64 {
-    let all = (20..400).map(|step| f64::from(step) * 5.0);
-    all.max_by(|a, b| level(sound, *a).total_cmp(&level(sound, *b)))
+    let means: Vec<f64> = (sound.chunks_exact(8))
+        .map(|samples| f64::from(samples.iter().sum::<f32>()) / 8.0)
+        .collect();
+    let power = |hz: f64| {
+        // Goertzel's recurrence: one multiplication for each sample.
+        let turn = 2.0 * (std::f64::consts::TAU * hz / 6_000.0).cos();
+        let (last, before) = (means.iter()).fold((0.0, 0.0), |(last, before), sample| {
+            (sample + turn * last - before, last)
+        });
+        last * last + before * before - turn * last * before
+    };
+    (20..400)
+        .map(|step| f64::from(step) * 5.0)
+        .map(|hz| (power(hz), hz))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
         .expect("there are some")
+        .1
 }
 
 /// Both tones are in this piece, and which is louder does not matter.
