@@ -230,6 +230,7 @@ fn packet(seq: u64) -> Frame {
             audio_level: None,
             orientation: None,
             spatial: None,
+            descriptor: 0,
         },
     }
 }

@@ -5,9 +5,11 @@
 //! (`tests/fuzz.rs`); under cargo-fuzz they run for longer. A new parser adds its function here and
 //! to [`TARGETS`] in the same change.
 
-use crate::rtp::codec::{PayloadInfo, h264, opus, red, vp8, vp9};
+use crate::media::Mid;
+use crate::publication::described::Descriptors;
+use crate::rtp::codec::{PayloadInfo, av1, h264, opus, red, vp8, vp9};
 use crate::rtp::dependency::{self, Descriptor, Structure};
-use crate::rtp::packet::Header;
+use crate::rtp::packet::{Header, OutgoingExtensions, OutgoingHeader};
 use crate::rtp::rtcp::twcc::Recorder;
 use crate::rtp::rtcp::{Rtcp, parse_compound};
 use crate::rtp::rtx;
@@ -30,6 +32,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("nack", nack),
     ("vp8", vp8_descriptor),
     ("vp9", vp9_descriptor),
+    ("av1", av1_aggregation),
+    ("described", described),
     ("h264", h264_units),
     ("opus", opus_packet),
     ("red", red_blocks),
@@ -215,6 +219,57 @@ pub fn red_blocks(bytes: &[u8]) {
     assert!(media < bytes.len());
     let primary = red::primary(bytes).expect("the same bytes");
     assert!(bytes.ends_with(primary.payload));
+}
+
+/// The aggregation header of AV1: one byte decides, whatever is behind it.
+pub fn av1_aggregation(bytes: &[u8]) {
+    let Ok(read) = av1::Aggregation::parse(bytes) else {
+        return;
+    };
+    assert!(!(read.is_new_sequence && read.continues));
+    assert!(read.units.is_none_or(|units| (1..=3).contains(&units)));
+    assert_eq!(av1::Aggregation::parse(&bytes[..2]), Ok(read));
+    assert!(av1::Aggregation::parse(&bytes[..1]).is_err());
+}
+
+/// What a layer makes of its dependency descriptors, and the header of an outgoing packet with each
+/// of them: any reader finds the same value, and everything else as it was.
+pub fn described(bytes: &[u8]) {
+    let Some((&[id, which], mut rest)) = bytes.split_first_chunk::<2>() else {
+        return;
+    };
+    let (id, name) = (
+        id.max(1),
+        ["", "0", "0123456789abcdef"][usize::from(which % 3)],
+    );
+    let extensions = OutgoingExtensions {
+        mid: Mid::from(name).ok().map(|name| (4, name)),
+        video_orientation: (which & 4 != 0).then_some(13),
+        ..OutgoingExtensions::default()
+    };
+    let mut header = OutgoingHeader::new(Ssrc(7), &extensions);
+    header.set_video_orientation(Some(1));
+    let mut descriptors = Descriptors::default();
+    while let Some((&len, behind)) = rest.split_first() {
+        let (value, behind) = behind.split_at(behind.len().min(len.into()));
+        rest = behind;
+        if let Some(read) = descriptors.read(value) {
+            assert!(usize::from(read.mark.layer()) < dependency::SPATIAL_MAX);
+            assert!(!read.starts_keyframe || read.mark.starts_frame());
+        }
+        let written = header.described(id, value);
+        let written = written.bytes();
+        assert_eq!(written.len(), header.described_len(id, value.len()));
+        let parsed = Header::parse(written).expect("what we write can be read");
+        assert_eq!(parsed.len, written.len());
+        let elements = parsed.elements(written);
+        let last = elements.last().map(|element| (element.id, element.value));
+        assert_eq!(last, Some((id, value)));
+        let ours = Header::parse(header.bytes()).expect("valid");
+        let ours: Vec<_> = ours.elements(header.bytes()).collect();
+        let kept: Vec<_> = parsed.elements(written).take(ours.len()).collect();
+        assert_eq!(ours, kept);
+    }
 }
 
 /// Dependency descriptors one after the other, each behind a byte that says how long it is: a

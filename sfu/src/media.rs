@@ -34,6 +34,8 @@ pub enum Codec {
     H264,
     /// VP9 video (RFC 9628), which carries all sizes of a picture in one stream.
     Vp9,
+    /// AV1 video (its RTP specification 1.0), which does the same.
+    Av1,
 }
 
 /// How one codec of a section is numbered on the wire.

@@ -98,6 +98,19 @@ impl<'a> Carried<'a> {
     }
 }
 
+impl Carried<'_> {
+    /// Adds bytes behind them, over whatever lies there. Returns whether there was room.
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let end = self.range.end + bytes.len();
+        let Some(room) = self.buffer.get_mut(self.range.end..end) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.range.end = end;
+        true
+    }
+}
+
 impl Payload for Carried<'_> {
     fn len(&self) -> usize {
         self.range.len()

@@ -106,6 +106,8 @@ targets! {
     nack,
     vp8,
     vp9,
+    av1,
+    described,
     h264,
     opus,
     red,

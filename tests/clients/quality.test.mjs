@@ -99,21 +99,21 @@ const ask = (page, quality) =>
     someone.getTrackPublication('camera').setVideoQuality(VideoQuality[name]);
   }, quality);
 
-it('gives each the size of one VP9 stream that he wants', async () => {
+it.each(['vp9', 'av1'])('gives each the size of one %s stream that he wants', async (codec) => {
   const browser = await launch();
   browsers.push(browser);
   const [li, wang, chen] = [
-    await enter(browser, 'li', 'scalable'),
-    await enter(browser, 'wang', 'scalable'),
-    await enter(browser, 'chen', 'scalable'),
+    await enter(browser, 'li', codec),
+    await enter(browser, 'wang', codec),
+    await enter(browser, 'chen', codec),
   ];
-  await li.evaluate(async () => {
+  await li.evaluate(async (videoCodec) => {
     await window.room.localParticipant.setCameraEnabled(
       true,
       { resolution: { width: 960, height: 540, frameRate: 15 } },
-      { videoCodec: 'vp9', scalabilityMode: 'L3T3_KEY', backupCodec: false },
+      { videoCodec, scalabilityMode: 'L3T3_KEY', backupCodec: false },
     );
-  });
+  }, codec);
   const moves = async (page, is) => {
     const before = await decoded(page);
     if (!before?.frames || !is(before.width)) return false;
@@ -124,7 +124,7 @@ it('gives each the size of one VP9 stream that he wants', async () => {
   const large = (width) => width === 960;
   const small = (width) => width === 240;
   const first = await until('wang sees it all', () => moves(wang, large), patience);
-  expect(first.codec).toBe('video/VP9');
+  expect(first.codec).toBe(`video/${codec.toUpperCase()}`);
 
   await until('chen has the picture', async () => (await decoded(chen))?.frames > 0, patience);
   await ask(chen, 'LOW');
@@ -132,4 +132,95 @@ it('gives each the size of one VP9 stream that he wants', async () => {
   await until('wang still sees it all', () => moves(wang, large), patience);
   await ask(chen, 'HIGH');
   await until('chen sees it all', () => moves(chen, large), patience);
+});
+
+it('brings heart and lung sounds in stereo, as they were', async () => {
+  const browser = await launch();
+  browsers.push(browser);
+  const [li, wang] = [
+    await enter(browser, 'li', 'auscultation'),
+    await enter(browser, 'wang', 'auscultation'),
+  ];
+  const tones = { left: 440, right: 1_130 };
+  await li.evaluate(async ({ left, right }) => {
+    const { AudioPresets, Track } = window.LivekitClient;
+    const context = new AudioContext({ sampleRate: 48_000 });
+    await context.resume();
+    const ears = context.createChannelMerger(2);
+    [left, right].forEach((hertz, channel) => {
+      const tone = new OscillatorNode(context, { frequency: hertz });
+      const volume = new GainNode(context, { gain: 0.3 });
+      tone.connect(volume).connect(ears, 0, channel);
+      tone.start();
+    });
+    const out = new MediaStreamAudioDestinationNode(context, { channelCount: 2 });
+    ears.connect(out);
+    window.stethoscope = { context, out };
+    await window.room.localParticipant.publishTrack(out.stream.getAudioTracks()[0], {
+      source: Track.Source.Microphone,
+      audioPreset: AudioPresets.musicHighQualityStereo,
+      forceStereo: true,
+      dtx: false,
+      red: false,
+    });
+  }, tones);
+  // The loudest tone of each ear, and what the receiver says of the stream.
+  const heard = () =>
+    wang.evaluate(async () => {
+      const [someone] = [...window.room.remoteParticipants.values()];
+      const publication = someone?.getTrackPublication('microphone');
+      const track = publication?.track;
+      if (!track?.receiver) return null;
+      if (!window.ears) {
+        track.attach();
+        const context = new AudioContext({ sampleRate: 48_000 });
+        await context.resume();
+        const stream = new MediaStream([track.mediaStreamTrack]);
+        const source = new MediaStreamAudioSourceNode(context, { mediaStream: stream });
+        const split = new ChannelSplitterNode(context, { numberOfOutputs: 2 });
+        source.connect(split);
+        window.ears = [0, 1].map((channel) => {
+          const ear = new AnalyserNode(context, { fftSize: 8_192, smoothingTimeConstant: 0 });
+          split.connect(ear, channel);
+          return ear;
+        });
+      }
+      const loudest = window.ears.map((ear) => {
+        const levels = new Float32Array(ear.frequencyBinCount);
+        ear.getFloatFrequencyData(levels);
+        const at = levels.indexOf(Math.max(...levels));
+        return { hertz: (at * 48_000) / 8_192, level: levels[at] };
+      });
+      const stats = [...(await track.receiver.getStats()).values()];
+      const inbound = stats.find((one) => one.type === 'inbound-rtp');
+      const codec = stats.find((one) => one.id === inbound?.codecId);
+      const { stereo, disableDtx, disableRed, audioFeatures } = publication.trackInfo;
+      return {
+        loudest,
+        codec: codec?.mimeType,
+        line: codec?.sdpFmtpLine ?? '',
+        info: { stereo, disableDtx, disableRed, audioFeatures },
+      };
+    });
+  const isTone = ({ hertz, level }, expected) => level > -60 && Math.abs(hertz - expected) < 12;
+  const found = await until(
+    'wang hears each tone in its own ear',
+    async () => {
+      const now = await heard();
+      const [left, right] = now?.loudest ?? [];
+      return left && isTone(left, tones.left) && isTone(right, tones.right) && now;
+    },
+    patience,
+  );
+  expect(found.codec).toBe('audio/opus');
+  expect(found.line).toContain('stereo=1');
+  expect(found.info).toMatchObject({ stereo: true, disableDtx: true, disableRed: true });
+  const [isStereo, hasNoSilence] = [0, 1]; // TF_STEREO, TF_NO_DTX
+  expect(found.info.audioFeatures).toEqual(expect.arrayContaining([isStereo, hasNoSilence]));
+  // What was agreed with the publisher: a bit rate for music.
+  const rate = await li.evaluate(() => {
+    const sender = window.room.localParticipant.getTrackPublication('microphone').track.sender;
+    return sender.getParameters().encodings[0].maxBitrate;
+  });
+  expect(rate).toBeGreaterThanOrEqual(128_000);
 });

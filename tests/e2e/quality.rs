@@ -1,5 +1,6 @@
 //! What is sent of a picture follows what anybody looks at: layers that nobody watches stop and come
-//! back, and of one VP9 stream each gets the size that he wants.
+//! back, and of one stream of VP9 or AV1 each gets the size that he wants. Sound for the stethoscope
+//! comes in stereo.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::suite;
 
-const TESTS: usize = 2;
+const TESTS: usize = 4;
 
 #[test]
 fn pictures_are_sent_in_the_size_that_is_looked_at() {

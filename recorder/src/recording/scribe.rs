@@ -869,6 +869,7 @@ fn describe(
         Some(Codec::Vp8) => "video/VP8",
         Some(Codec::H264) => "video/H264",
         Some(Codec::Vp9) => "video/VP9",
+        Some(Codec::Av1) => "video/AV1",
         None => "application/octet-stream",
     };
     let published = publication.published.as_deref();

@@ -30,33 +30,80 @@ pub struct PacketInfo {
     pub audio_level: Option<u8>,
     /// The header extension `video-orientation`, as on the wire.
     pub orientation: Option<u8>,
-    /// Its place among the spatial layers of its picture, where a stream carries several.
+    /// Its place among the spatial and temporal layers, where a stream carries several.
     pub spatial: Option<SpatialMark>,
+    /// So many bytes behind the payload are its dependency descriptor.
+    pub descriptor: u8,
 }
 
-/// Which spatial layer a packet belongs to, and where that layer's frame begins and ends.
+impl PacketInfo {
+    /// The payload, of the bytes that are kept of the packet.
+    pub fn payload_of<'a>(&self, kept: &'a [u8]) -> &'a [u8] {
+        split_descriptor(kept, self.descriptor).0
+    }
+}
+
+/// The payload and the dependency descriptor behind it.
+pub fn split_descriptor(kept: &[u8], descriptor: u8) -> (&[u8], &[u8]) {
+    kept.split_at(kept.len().saturating_sub(descriptor.into()))
+}
+
+/// Which spatial and temporal layer a packet belongs to, where that layer's frame begins and ends,
+/// and what may begin with it.
+///
+/// Bits from the lowest: layer (3), begins, ends, temporal layer (3), lifts, largest layer (3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpatialMark(u8);
+pub struct SpatialMark(u16);
 
 impl SpatialMark {
-    /// Of a layer, of which there are eight at most.
+    /// Of a layer, of which there are eight at most; the slowest temporal layer, and nothing known
+    /// of the others.
     pub fn new(layer: u8, starts_frame: bool, ends_frame: bool) -> Self {
-        Self(layer & 7 | u8::from(starts_frame) << 3 | u8::from(ends_frame) << 4)
+        let word = layer & 7 | u8::from(starts_frame) << 3 | u8::from(ends_frame) << 4;
+        Self(u16::from(word) | 7 << 9)
+    }
+
+    /// The same of a temporal layer, 0 the slowest; `lifts` if whoever has its frame may have faster
+    /// layers from here on.
+    #[must_use]
+    pub fn at_rate(self, temporal: u8, lifts: bool) -> Self {
+        Self(self.0 & !(0xf << 5) | u16::from(temporal & 7) << 5 | u16::from(lifts) << 8)
+    }
+
+    /// The same where no layer above `largest` is sent now.
+    #[must_use]
+    pub fn up_to(self, largest: u8) -> Self {
+        Self(self.0 & !(7 << 9) | u16::from(largest & 7) << 9)
     }
 
     /// As it is written for another worker.
-    pub fn byte(self) -> u8 {
+    pub fn word(self) -> u16 {
         self.0
     }
 
     /// As it was written by another worker.
-    pub fn from_byte(byte: u8) -> Self {
-        Self(byte & 0x1f)
+    pub fn from_word(word: u16) -> Self {
+        Self(word & 0x0fff)
     }
 
     /// The layer, 0 the smallest.
     pub fn layer(self) -> u8 {
-        self.0 & 7
+        self.0 as u8 & 7
+    }
+
+    /// The temporal layer, 0 the slowest.
+    pub fn temporal(self) -> u8 {
+        (self.0 >> 5) as u8 & 7
+    }
+
+    /// Whoever has its frame may have faster layers from here on.
+    pub fn lifts(self) -> bool {
+        self.0 & 1 << 8 != 0
+    }
+
+    /// The largest layer that is sent now, 7 if that is not known.
+    pub fn largest(self) -> u8 {
+        (self.0 >> 9) as u8 & 7
     }
 
     /// The packet is the first of its layer's frame.
@@ -250,6 +297,7 @@ mod tests {
             audio_level: None,
             orientation: None,
             spatial: None,
+            descriptor: 0,
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::described::Descriptors;
 use super::history::{History, NotStored, PacketInfo};
 use super::keyframe::KeyframeRequests;
 use super::losses::Losses;
@@ -88,6 +89,8 @@ pub struct Layer {
     pictures_elsewhere: u32,
     is_live: bool,
     since: Instant,
+    /// What its dependency descriptors have said.
+    pub descriptors: Descriptors,
     /// What is missing.
     pub losses: Losses,
     /// Whether a keyframe is wanted.
@@ -123,6 +126,7 @@ impl Layer {
             pictures_elsewhere: 0,
             is_live: false,
             since: now,
+            descriptors: Descriptors::default(),
             losses: Losses::new(),
             keyframes: KeyframeRequests::new(limits.keyframe_interval_min),
         }
@@ -237,6 +241,7 @@ impl Layer {
         self.reception = Reception::default();
         self.clock = None;
         self.newest_timestamp = None;
+        self.descriptors.forget();
         self.losses.clear();
         self.history.clear(pool);
         self.history.restart();
@@ -395,6 +400,7 @@ mod tests {
                 audio_level: None,
                 orientation: None,
                 spatial: None,
+                descriptor: 0,
             };
             self.layer.receive(
                 self.now,

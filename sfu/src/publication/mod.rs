@@ -4,6 +4,7 @@
 //! lists its subscriptions by place but never looks into them: the router carries packets from one
 //! to the other.
 
+pub mod described;
 pub mod history;
 pub mod keyframe;
 pub mod layer;

@@ -25,7 +25,7 @@ const RESEND: u8 = 8;
 pub const HEAD_BYTES: usize = 1 + ADDRESS_BYTES + STREAM_BYTES + INFO_BYTES;
 const ADDRESS_BYTES: usize = 12;
 const STREAM_BYTES: usize = 5;
-const INFO_BYTES: usize = 8 + 4 + 1 + 1 + 4 + 2;
+const INFO_BYTES: usize = 8 + 4 + 1 + 1 + 4 + 2 + 2 + 1;
 
 const HAS_MARKER: u8 = 1;
 const STARTS_KEYFRAME: u8 = 1 << 1;
@@ -34,7 +34,6 @@ const HAS_TL0: u8 = 1 << 3;
 const HAS_KEY: u8 = 1 << 4;
 const HAS_LEVEL: u8 = 1 << 5;
 const HAS_ORIENTATION: u8 = 1 << 6;
-/// The byte of loudness, which pictures do not have, is the mark of a spatial layer.
 const HAS_LAYER: u8 = 1 << 7;
 
 /// Bytes that are no frame.
@@ -208,7 +207,7 @@ impl Writer<'_> {
             | bit(info.audio_level.is_some(), HAS_LEVEL)
             | bit(info.orientation.is_some(), HAS_ORIENTATION)
             | bit(info.spatial.is_some(), HAS_LAYER);
-        let layer = info.spatial.map(SpatialMark::byte);
+        let layer = info.spatial.map_or(0, SpatialMark::word);
         self.put(info.seq.0.to_be_bytes())?;
         self.put(info.timestamp.to_be_bytes())?;
         self.put([flags, info.codec])?;
@@ -216,9 +215,11 @@ impl Writer<'_> {
         self.put([
             picture.tl0_index.unwrap_or(0),
             picture.key_index.unwrap_or(0),
-            layer.or(info.audio_level).unwrap_or(0),
+            info.audio_level.unwrap_or(0),
             info.orientation.unwrap_or(0),
-        ])
+        ])?;
+        self.put(layer.to_be_bytes())?;
+        self.put([info.descriptor])
     }
 }
 
@@ -267,6 +268,12 @@ impl Reader<'_> {
         let [flags, codec] = self.take()?;
         let picture_id = u16::from_be_bytes(self.take()?);
         let [tl0, key, level, orientation] = self.take()?;
+        let layer = u16::from_be_bytes(self.take()?);
+        let descriptor = self.byte()?;
+        // It lies at the end of the payload.
+        if usize::from(descriptor) > self.bytes.len() - self.at {
+            return Err(Malformed);
+        }
         let has = |bit: u8| flags & bit != 0;
         Ok(PacketInfo {
             seq,
@@ -279,9 +286,10 @@ impl Reader<'_> {
                 tl0_index: has(HAS_TL0).then_some(tl0),
                 key_index: has(HAS_KEY).then_some(key),
             },
-            audio_level: (has(HAS_LEVEL) && !has(HAS_LAYER)).then_some(level),
+            audio_level: has(HAS_LEVEL).then_some(level),
             orientation: has(HAS_ORIENTATION).then_some(orientation),
-            spatial: has(HAS_LAYER).then(|| SpatialMark::from_byte(level)),
+            spatial: has(HAS_LAYER).then(|| SpatialMark::from_word(layer)),
+            descriptor,
         })
     }
 }
@@ -310,6 +318,7 @@ mod tests {
             audio_level: None,
             orientation: None,
             spatial: None,
+            descriptor: 0,
         };
         let full = PacketInfo {
             marker: true,
@@ -323,10 +332,12 @@ mod tests {
             audio_level: Some(0x8f),
             orientation: Some(3),
             spatial: None,
+            descriptor: 0,
             ..bare
         };
         let layered = PacketInfo {
-            spatial: Some(SpatialMark::new(2, false, true)),
+            spatial: Some(SpatialMark::new(2, false, true).at_rate(1, true).up_to(2)),
+            descriptor: 3,
             ..bare
         };
         let packet = |info| Frame::Packet { to, stream, info };
@@ -408,5 +419,10 @@ mod tests {
             }
         }
         assert_eq!(read(&[9]), Err(Malformed));
+        // A descriptor that is longer than all there is.
+        let (frame, _) = frames()[0];
+        let mut bytes = [0; 200];
+        let len = write(&frame, b"ab", &mut bytes).expect("room for it");
+        assert_eq!(read(&bytes[..len]), Err(Malformed));
     }
 }

@@ -11,6 +11,9 @@ use arrayvec::ArrayVec;
 
 use crate::error::Reject;
 
+#[cfg(test)]
+pub(crate) mod pen;
+
 /// Templates are numbered by six bits.
 pub const TEMPLATES_MAX: usize = 64;
 /// Decode targets are a bit each in 32 bits.
@@ -341,40 +344,10 @@ impl<'a> Bits<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::pen::Pen;
     use super::*;
 
-    /// Writes what the parser reads.
-    #[derive(Default)]
-    struct Pen {
-        bits: Vec<bool>,
-    }
-
     impl Pen {
-        fn put(mut self, value: u32, count: u32) -> Self {
-            let bits = (0..count).rev().map(|bit| value >> bit & 1 == 1);
-            self.bits.extend(bits);
-            self
-        }
-
-        fn bytes(mut self) -> Vec<u8> {
-            self.bits.resize(self.bits.len().next_multiple_of(8), false);
-            let byte = |bits: &[bool]| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
-            self.bits.chunks(8).map(byte).collect()
-        }
-
-        fn head(starts: bool, ends: bool, template: u32, frame: u32) -> Self {
-            Self::default()
-                .put(starts.into(), 1)
-                .put(ends.into(), 1)
-                .put(template, 6)
-                .put(frame, 16)
-        }
-
-        /// Structure, active targets, own indications, own differences, own chains.
-        fn flags(self, flags: u32) -> Self {
-            self.put(flags, 5)
-        }
-
         /// Two spatial layers and two targets, as `L2T1_KEY` is described in A.9: the keyframe of
         /// each layer and what follows it.
         fn structure(self, offset: u32) -> Self {

@@ -128,6 +128,30 @@ impl Header {
 /// (2), rounded up to 32-bit words.
 const OUTGOING_MAX: usize = 48;
 
+/// Room for the same with a dependency descriptor: everything in the two-byte form, which needs a
+/// byte more for each element, and 255 bytes of value, rounded up.
+const DESCRIBED_MAX: usize = 320;
+
+/// The header of a packet with a dependency descriptor, whose length differs from packet to packet.
+#[derive(Clone, Debug)]
+pub struct DescribedHeader {
+    bytes: [u8; DESCRIBED_MAX],
+    len: u16,
+}
+
+impl DescribedHeader {
+    /// The header as it goes out.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let at = usize::from(self.len);
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len() as u16;
+    }
+}
+
 /// The header of one outgoing stream: made once, altered in place for each packet.
 ///
 /// Its length never changes: an extension that a packet has no value for is replaced by padding
@@ -304,6 +328,53 @@ impl OutgoingHeader {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// The header with one more element, whose number may be any but 0: in the one-byte form where
+    /// it fits that, else in the two-byte form (RFC 8285 section 4.3), which the receiver has agreed
+    /// to by `extmap-allow-mixed`. `value` has 255 bytes at most.
+    pub fn described(&self, id: u8, value: &[u8]) -> DescribedHeader {
+        debug_assert!(value.len() <= 255, "lengths are counted in a byte");
+        let is_short = fits_one_byte(id, value.len());
+        let mut header = DescribedHeader {
+            bytes: [0; DESCRIBED_MAX],
+            len: 0,
+        };
+        header.put(&self.bytes[..FIXED_LEN]);
+        header.bytes[0] |= 0x10;
+        header.put(&if is_short { [0xbe, 0xde] } else { [0x10, 0x00] });
+        header.put(&[0, 0]);
+        for element in self.elements() {
+            let len = element.value.len();
+            match is_short {
+                true => header.put(&[element.id << 4 | (len - 1) as u8]),
+                false => header.put(&[element.id, len as u8]),
+            }
+            header.put(element.value);
+        }
+        match is_short {
+            true => header.put(&[id << 4 | (value.len() - 1) as u8]),
+            false => header.put(&[id, value.len() as u8]),
+        }
+        header.put(value);
+        header.len = header.len.next_multiple_of(4);
+        let words = (header.len - FIXED_LEN as u16 - 4) / 4;
+        header.bytes[14..16].copy_from_slice(&words.to_be_bytes());
+        header
+    }
+
+    /// How long [`Self::described`] becomes with a value of so many bytes.
+    pub fn described_len(&self, id: u8, value_len: usize) -> usize {
+        let tag = if fits_one_byte(id, value_len) { 1 } else { 2 };
+        let ours = self.elements().map(|element| tag + element.value.len());
+        FIXED_LEN + 4 + (ours.sum::<usize>() + tag + value_len).next_multiple_of(4)
+    }
+
+    fn elements(&self) -> Elements<'_> {
+        match ExtensionBlock::parse(self.bytes(), FIXED_LEN) {
+            Ok((block, _)) if self.bytes[0] & 0x10 != 0 => block.elements(self.bytes()),
+            _ => ExtensionBlock::NONE.elements(self.bytes()),
+        }
+    }
+
     /// Copies the header to the start of `out`, which must have room for it, and says how long it
     /// is: the same for every packet of the stream.
     pub fn write(&self, out: &mut [u8]) -> usize {
@@ -311,6 +382,11 @@ impl OutgoingHeader {
         out[..bytes.len()].copy_from_slice(bytes);
         bytes.len()
     }
+}
+
+/// Whether an element can be written in the one-byte form (RFC 8285 section 4.2).
+fn fits_one_byte(id: u8, value_len: usize) -> bool {
+    (1..=14).contains(&id) && (1..=16).contains(&value_len)
 }
 
 #[cfg(test)]
@@ -478,6 +554,31 @@ mod tests {
             OutgoingHeader::new(Ssrc(7), &extensions).bytes().len(),
             12 + 4 + 28
         );
+    }
+
+    #[test]
+    fn a_descriptor_is_added_in_the_form_that_holds_it() {
+        let mut plain = OutgoingHeader::new(Ssrc(7), &OutgoingExtensions::video(&ids(), mid("3")));
+        plain.set(PayloadType(45), true, SeqNo(0x1_0203), 77);
+        plain.set_transport_cc(9);
+        let none = OutgoingHeader::new(Ssrc(7), &OutgoingExtensions::default());
+        let value: Vec<u8> = (1..=255).collect();
+        for header in [&plain, &none] {
+            for id in [12, 16, 255] {
+                for len in [1, 3, 16, 17, 90, 255] {
+                    let described = header.described(id, &value[..len]);
+                    let bytes = described.bytes();
+                    assert_eq!(bytes.len(), header.described_len(id, len));
+                    let read = Header::parse(bytes).expect("valid");
+                    assert_eq!(read.len, bytes.len());
+                    assert_eq!(read.extension(bytes, id), Some(&value[..len]), "{id} {len}");
+                    let before = Header::parse(header.bytes()).expect("valid");
+                    let said = before.extensions(header.bytes(), &ids());
+                    assert_eq!(read.extensions(bytes, &ids()), said);
+                    assert_eq!(bytes[1..12], header.bytes()[1..12]);
+                }
+            }
+        }
     }
 
     #[test]

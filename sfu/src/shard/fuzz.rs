@@ -344,6 +344,7 @@ impl Play {
                     audio_level: None,
                     orientation: Some(jump),
                     spatial: None,
+                    descriptor: 0,
                 },
             },
         };

@@ -243,7 +243,8 @@ impl Router {
         let Some((_, payload)) = layer.packet(info.seq) else {
             return;
         };
-        let rest = [&packet.header[FIXED_LEN..], self.pool.bytes(payload)];
+        let payload = info.payload_of(self.pool.bytes(payload));
+        let rest = [&packet.header[FIXED_LEN..], payload];
         let pushed = attached.tap.push_rtp(&entry, rest);
         let interval = self.limits.tap_keyframe_interval;
         let wants_keyframe = track.note(now, info.starts_keyframe, given_up, interval);
@@ -295,9 +296,8 @@ impl Router {
                 starts_keyframe: false,
                 bytes: &bare_header(publication, layer, info),
             };
-            let pushed = attached
-                .tap
-                .push_rtp(&entry, [&[], self.pool.bytes(packet)]);
+            let payload = info.payload_of(self.pool.bytes(packet));
+            let pushed = attached.tap.push_rtp(&entry, [&[], payload]);
             told = told.and(pushed);
             track.packets += 1;
             self.stats.tap_packets += 1;

@@ -22,7 +22,7 @@ use crate::publication::layer::Arrival;
 use crate::publication::{PayloadKind, Publication};
 use crate::relay::Outbox;
 use crate::room::{Origin, Published, Rooms};
-use crate::rtp::codec::{h264, vp8, vp9};
+use crate::rtp::codec::{av1, h264, vp8, vp9};
 use crate::rtp::extension::{AudioLevel, Extensions};
 use crate::rtp::packet::Header;
 use crate::rtp::rtx;
@@ -168,7 +168,9 @@ impl Router {
             None => self.learn(now, place, header, &extensions)?,
         };
         let head = &datagram[..header.len];
-        let (packet, payload) = self.read(source, header, head, &extensions, seq, opened)?;
+        let (mut packet, mut payload) =
+            self.read(source, header, head, &extensions, seq, opened)?;
+        self.describe(source, header, &mut packet, &mut payload);
         self.deliver(now, source, &packet, payload)
     }
 
@@ -293,9 +295,39 @@ impl Router {
                 audio_level: extensions.audio_level.map(wire_level),
                 orientation: extensions.video_orientation,
                 spatial,
+                descriptor: 0,
             },
         };
         Ok((packet, payload))
+    }
+
+    /// Lets the dependency descriptor say what the packet is, and keeps it behind the payload.
+    fn describe(
+        &mut self,
+        source: Source,
+        header: &Header,
+        packet: &mut Incoming<'_>,
+        payload: &mut Carried<'_>,
+    ) {
+        let published = &mut self.rooms.publications[source.publication];
+        let Origin::Peer(owner) = published.origin else {
+            return;
+        };
+        let publication = &mut published.publication;
+        if publication.codec(packet.info.codec) != Codec::Av1 {
+            return;
+        }
+        let id = self.peers[owner].media.extensions.dependency_descriptor;
+        let Some(value) = id.and_then(|id| header.extension(packet.header, id)) else {
+            return;
+        };
+        let read = publication.layer_mut(source.rank).descriptors.read(value);
+        // It lies outside of what end-to-end encryption hides: the payload is not believed.
+        packet.info.starts_keyframe = read.is_some_and(|read| read.starts_keyframe);
+        packet.info.spatial = read.map(|read| read.mark);
+        if payload.append(value) {
+            packet.info.descriptor = value.len() as u8;
+        }
     }
 
     fn deliver(
@@ -556,9 +588,15 @@ fn inspect(
             Ok((descriptor.is_keyframe, picture, None))
         }
         Codec::H264 => Ok((h264::Units::parse(payload)?.has_sps, none, None)),
+        Codec::Av1 => {
+            // Encrypted end to end it may look like anything.
+            let is_new = av1::Aggregation::parse(payload).is_ok_and(|read| read.starts_sequence());
+            Ok((is_new, none, None))
+        }
         Codec::Vp9 => {
             let read = vp9::Descriptor::parse(payload)?;
-            let mark = SpatialMark::new(read.spatial, read.starts_frame, read.ends_frame);
+            let mark = SpatialMark::new(read.spatial, read.starts_frame, read.ends_frame)
+                .at_rate(read.temporal, read.lifts);
             Ok((read.starts_keyframe(), none, Some(mark)))
         }
     }

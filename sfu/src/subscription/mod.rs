@@ -19,7 +19,7 @@ use self::selector::{Decision, Selector};
 use self::thinner::{Passage, Thinner};
 use crate::id::SubscriptionId;
 use crate::media::{Codec, LayerWish, MediaKind, SubscriptionParams};
-use crate::publication::history::PacketInfo;
+use crate::publication::history::{PacketInfo, split_descriptor};
 use crate::publication::layer::SenderClock;
 use crate::publication::{LayerViews, Publication};
 use crate::rtp::codec::{red, vp8};
@@ -54,6 +54,8 @@ pub struct Outgoing {
     is_empty: bool,
     audio_level: Option<u8>,
     orientation: Option<u8>,
+    /// So many bytes behind the payload are its dependency descriptor.
+    descriptor: u8,
 }
 
 impl Outgoing {
@@ -96,6 +98,7 @@ impl Outgoing {
             is_empty: false,
             audio_level: None,
             orientation: None,
+            descriptor: 0,
         }
     }
 }
@@ -157,6 +160,8 @@ pub struct Subscription {
     rtx_ssrc: Option<Ssrc>,
     header: OutgoingHeader,
     rtx_header: Option<OutgoingHeader>,
+    /// The receiver's number of dependency descriptors, if it takes them.
+    descriptor_id: Option<u8>,
     rtx_next: SeqNo,
     sent: Sent,
     sent_at_report: Sent,
@@ -186,11 +191,12 @@ impl Subscription {
         let codecs = CodecMap::new(publication.codecs(), params)?;
         let word = |at: usize| u16::from_be_bytes([random[at], random[at + 1]]);
         let timestamp = u32::from(word(2)) << 16 | u32::from(word(4));
+        let descriptor_id = extensions.dependency_descriptor;
         let extensions = outgoing_extensions(publication.kind(), extensions, params);
         Some(Self {
             id,
             selector: Selector::new(),
-            thinner: (publication.spatial_layers().len() > 1)
+            thinner: carries_layers(publication)
                 .then(|| Box::new(Thinner::new(publication.spatial_layers()))),
             rewriter: Rewriter::new(word(0), timestamp),
             resend: Resend::new(resend_percent_max),
@@ -201,6 +207,7 @@ impl Subscription {
             rtx_header: params
                 .rtx_ssrc
                 .map(|ssrc| OutgoingHeader::new(ssrc, &extensions)),
+            descriptor_id,
             // In the lower half, so that a lost first packet does not look like a wrap.
             rtx_next: SeqNo::first(word(6) & 0x7fff),
             sent: Sent::default(),
@@ -304,7 +311,13 @@ impl Subscription {
         decision: Decision,
         publication: &Publication,
     ) -> Offer {
-        let passage = self.thinner.as_mut().map(|thinner| thinner.pass(info));
+        let is_other = decision == Decision::Switch && self.rewriter.stream() != Some(stream);
+        let passage = self.thinner.as_mut().map(|thinner| {
+            if is_other {
+                thinner.restart();
+            }
+            thinner.pass(info)
+        });
         match passage.and_then(|passage| through(passage, info)) {
             Some((info, is_empty)) => {
                 self.number(now, stream, &info, is_empty, decision, publication)
@@ -382,24 +395,33 @@ impl Subscription {
         Some((self.outgoing(form, numbers, info, is_empty)?, packet))
     }
 
-    /// How long a packet with so many bytes of payload becomes, in plain and without padding. An
+    /// How long a packet of which so many bytes are kept becomes, in plain and without padding. An
     /// upper bound where redundant copies are left out.
-    pub fn sealed_len(&self, outgoing: &Outgoing, payload: usize) -> usize {
-        match (&self.rtx_header, outgoing.form) {
-            (Some(header), Form::Repair(_)) => header.bytes().len() + rtx::PREFIX_LEN + payload,
-            _ => self.header.bytes().len() + payload,
-        }
+    pub fn sealed_len(&self, outgoing: &Outgoing, kept: usize) -> usize {
+        let (header, prefix) = match (&self.rtx_header, outgoing.form) {
+            (Some(header), Form::Repair(_)) => (header, rtx::PREFIX_LEN),
+            _ => (&self.header, 0),
+        };
+        let descriptor = usize::from(outgoing.descriptor);
+        let header_len = match self.descriptor_id.filter(|_| descriptor > 0) {
+            Some(id) => header.described_len(id, descriptor),
+            None => header.bytes().len(),
+        };
+        header_len + prefix + kept.saturating_sub(descriptor)
     }
 
     /// Lays header, payload and so many bytes of padding down for `seal`, which says whether the
-    /// packet can leave.
+    /// packet can leave. `kept` are all bytes that are kept of it.
     pub fn seal(
         &mut self,
         outgoing: &Outgoing,
-        payload: &[u8],
+        kept: &[u8],
         padding: usize,
         seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
     ) -> bool {
+        let (payload, descriptor) = split_descriptor(kept, outgoing.descriptor);
+        let described = self.descriptor_id.map(|id| (id, descriptor));
+        let described = described.filter(|(_, value)| !value.is_empty() && !outgoing.is_empty);
         let payload = match outgoing.codec.unwraps_red {
             _ if outgoing.is_empty => &[],
             true => match red::primary(payload) {
@@ -421,7 +443,8 @@ impl Subscription {
                 set(&mut self.header, outgoing, outgoing.numbers.seq);
                 self.header.set_padded(padding > 0);
                 let parts = [prefix, rest, tail];
-                if seal(outgoing.numbers.seq, self.header.bytes(), &parts) {
+                let sealed = |header: &[u8]| seal(outgoing.numbers.seq, header, &parts);
+                if with_header(&self.header, described, sealed) {
                     self.note_sent(payload.len());
                     return true;
                 }
@@ -435,7 +458,8 @@ impl Subscription {
                 set(header, outgoing, seq);
                 header.set_padded(padding > 0);
                 let original = rtx::prefix(outgoing.numbers.seq.wire());
-                seal(seq, header.bytes(), &[&original, prefix, rest, tail])
+                let parts = [&original[..], prefix, rest, tail];
+                with_header(header, described, |header| seal(seq, header, &parts))
             }
         }
     }
@@ -499,6 +523,7 @@ impl Subscription {
             is_empty,
             audio_level: info.audio_level,
             orientation: info.orientation,
+            descriptor: info.descriptor,
         })
     }
 
@@ -554,6 +579,24 @@ fn set(header: &mut OutgoingHeader, outgoing: &Outgoing, seq: SeqNo) {
     );
     header.set_audio_level(outgoing.audio_level.map(audio_level));
     header.set_video_orientation(outgoing.orientation);
+}
+
+/// Whether the one stream of a publication may carry several sizes or rates.
+fn carries_layers(publication: &Publication) -> bool {
+    let first = publication.codecs().first().map(|params| params.codec);
+    matches!(first, Some(Codec::Vp9 | Codec::Av1)) && publication.layers().len() == 1
+}
+
+/// The header as it goes out, with the dependency descriptor if there is one.
+fn with_header(
+    header: &OutgoingHeader,
+    descriptor: Option<(u8, &[u8])>,
+    seal: impl FnOnce(&[u8]) -> bool,
+) -> bool {
+    match descriptor {
+        None => seal(header.bytes()),
+        Some((id, value)) => seal(header.described(id, value).bytes()),
+    }
 }
 
 /// So many bytes of padding, of which the last counts them (RFC 3550 section 5.1).

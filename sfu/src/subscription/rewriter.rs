@@ -340,6 +340,7 @@ mod tests {
             audio_level: None,
             orientation: None,
             spatial: None,
+            descriptor: 0,
         }
     }
 

@@ -1,14 +1,16 @@
-//! Fewer spatial layers of a stream that carries several: what is left out, and numbers without
-//! holes for the rest.
+//! Fewer layers of a stream that carries several: what is left out, and numbers without holes for
+//! the rest.
 //!
-//! A codec like VP9 sends all sizes of a picture in one stream, the larger made from the smaller.
-//! Leaving out the larger ones leaves holes that a receiver would take for losses, so the thinner
-//! numbers what goes through anew; the [rewriter](super::rewriter) takes these numbers for the
-//! publisher's. Every number stands for one packet: one that is late has had its number reserved,
-//! and if it then turns out not to be wanted it leaves without its payload.
+//! A codec like VP9 or AV1 sends all sizes of a picture in one stream, the larger made from the
+//! smaller, and at several rates. Leaving some out leaves holes that a receiver would take for
+//! losses, so the thinner numbers what goes through anew; the [rewriter](super::rewriter) takes these
+//! numbers for the publisher's. Every number stands for one packet: one that is late has had its
+//! number reserved, and if it then turns out not to be wanted it leaves without its payload.
 //!
-//! Larger layers are taken up only with a keyframe, whose layers need nothing but each other, and
-//! left out from the beginning of any picture on.
+//! What goes through is always a size and a rate and all that is below, whether or not the larger
+//! need it just then: so less can begin with any picture, because all of it has gone through before.
+//! Larger sizes are taken up with a keyframe, whose layers need nothing but each other; faster rates
+//! with a picture that has gone through and says that they may be.
 
 use crate::media::{LayerSize, LayerWish};
 use crate::publication::history::{PacketInfo, SpatialMark};
@@ -68,21 +70,43 @@ impl Entry {
     }
 }
 
-/// Whether nothing of its picture goes through after a packet, where `largest` is the last layer.
-fn ends_picture(info: &PacketInfo, largest: Option<u8>) -> bool {
-    let is_last = |mark: SpatialMark| mark.ends_frame() && Some(mark.layer()) == largest;
-    info.marker || info.spatial.is_some_and(is_last)
+/// Up to where layers go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reach {
+    size: u8,
+    rate: u8,
+}
+
+impl Reach {
+    /// More than any stream has.
+    const ALL: u8 = 7;
+
+    fn includes(self, mark: Option<SpatialMark>) -> bool {
+        // What says nothing of layers, as padding does, has a number all the same.
+        mark.is_none_or(|mark| mark.layer() <= self.size && mark.temporal() <= self.rate)
+    }
+
+    /// Whether nothing of its picture goes through after a packet.
+    fn ends_picture(self, info: &PacketInfo) -> bool {
+        let is_last =
+            |mark: SpatialMark| mark.ends_frame() && mark.layer() == self.size.min(mark.largest());
+        info.marker || info.spatial.is_some_and(is_last)
+    }
 }
 
 /// The thinning of one subscription.
 #[derive(Debug)]
 pub struct Thinner {
     sizes: Box<[LayerView]>,
-    target: u8,
-    current: Option<u8>,
-    /// Before this another layer was the largest, for packets that are late.
+    target: Reach,
+    current: Option<Reach>,
+    /// Before this something else went through, for packets that are late.
     since: u64,
-    before: u8,
+    before: Reach,
+    /// The largest layer that is sent now.
+    largest: u8,
+    /// The picture that the newest packet belongs to.
+    picture: Option<u32>,
     /// One above the highest number that has come.
     next: Option<u64>,
     left: u64,
@@ -90,7 +114,8 @@ pub struct Thinner {
 }
 
 impl Thinner {
-    /// For a stream with these sizes, smallest first. All of them are wanted.
+    /// For a stream with these sizes, smallest first; one at most where there is but one. All of
+    /// them are wanted, at every rate.
     pub fn new(sizes: &[LayerSize]) -> Self {
         let view = |size: &LayerSize| LayerView {
             is_live: true,
@@ -99,32 +124,58 @@ impl Thinner {
         };
         let sizes: Box<[LayerView]> = sizes.iter().map(view).collect();
         Self {
-            target: sizes.len().saturating_sub(1) as u8,
+            target: whole(&sizes),
+            before: whole(&sizes),
             sizes,
             current: None,
             since: 0,
-            before: 0,
+            largest: Reach::ALL,
+            picture: None,
             next: None,
             left: 0,
             ring: vec![Entry::default(); RING].into(),
         }
     }
 
-    /// Takes a new wish. One for nothing is none of its business.
+    /// Takes a new wish. One for nothing is none of its business. Where there is but one size the
+    /// ranks are rates.
     pub fn set_wish(&mut self, wish: LayerWish) {
-        if let Some(target) = selector::target(wish, &self.sizes) {
-            self.target = target;
-        }
+        self.target = match (wish, self.sizes.len()) {
+            (LayerWish::Paused, _) => return,
+            (LayerWish::Rank(rate), 0 | 1) => Reach {
+                rate: rate.min(Reach::ALL),
+                ..whole(&self.sizes)
+            },
+            (_, 0 | 1) => whole(&self.sizes),
+            _ => match selector::target(wish, &self.sizes) {
+                Some(size) => Reach {
+                    size,
+                    rate: Reach::ALL,
+                },
+                None => return,
+            },
+        };
     }
 
     /// Whether a keyframe is needed to take up what is wanted.
     pub fn awaits_keyframe(&self) -> bool {
-        self.current.is_some_and(|current| current < self.target)
+        let wanted = self.target.size.min(self.largest);
+        self.current.is_some_and(|current| current.size < wanted)
     }
 
     /// The largest layer that goes through.
     pub fn current(&self) -> Option<u8> {
-        self.current
+        self.current.map(|current| current.size.min(self.largest))
+    }
+
+    /// Another stream begins, with numbers of its own.
+    pub fn restart(&mut self) {
+        self.current = None;
+        self.largest = Reach::ALL;
+        self.picture = None;
+        self.next = None;
+        self.left = 0;
+        self.ring.fill(Entry::default());
     }
 
     /// Decides on a packet that has just come.
@@ -139,9 +190,9 @@ impl Thinner {
             self.put(missing, Fate::Reserved, false);
         }
         self.next = Some(seq + 1);
-        self.choose(info);
-        if self.is_wanted(info.spatial, self.current) {
-            let ends_picture = ends_picture(info, self.current);
+        let reach = self.choose(info);
+        if reach.includes(info.spatial) {
+            let ends_picture = reach.ends_picture(info);
             self.put(seq, Fate::Whole, ends_picture);
             let seq = SeqNo(seq - self.left);
             return Passage::Whole { seq, ends_picture };
@@ -152,20 +203,19 @@ impl Thinner {
     }
 
     fn pass_late(&mut self, info: &PacketInfo) -> Passage {
-        let largest = match info.seq.0 < self.since {
-            true => Some(self.before),
-            false => self.current,
+        let reach = match self.current {
+            Some(current) if info.seq.0 >= self.since => current,
+            _ => self.before,
         };
-        let is_wanted = self.is_wanted(info.spatial, largest);
         let Some(entry) = self.entry(info.seq) else {
             return Passage::Not;
         };
         if entry.fate != Fate::Reserved {
             return Passage::Not;
         }
-        if is_wanted {
+        if reach.includes(info.spatial) {
             entry.fate = Fate::Whole;
-            entry.ends_picture = ends_picture(info, largest);
+            entry.ends_picture = reach.ends_picture(info);
         } else {
             entry.fate = Fate::Empty;
         }
@@ -198,26 +248,46 @@ impl Thinner {
             .map_or(Passage::Not, |entry| entry.passage())
     }
 
-    /// Another largest layer, if this packet allows it.
-    fn choose(&mut self, info: &PacketInfo) {
-        let begins_picture = info
-            .spatial
-            .is_some_and(|mark| mark.starts_frame() && mark.layer() == 0);
-        let may_rise = info.starts_keyframe;
-        let next = match self.current {
-            None => self.target,
-            Some(current) if may_rise && current < self.target => self.target,
-            Some(current) if begins_picture && current > self.target => self.target,
-            Some(_) => return,
+    /// What goes through from this packet on.
+    fn choose(&mut self, info: &PacketInfo) -> Reach {
+        let Some(current) = self.current else {
+            self.note_picture(info);
+            return self.begin(info, self.target);
         };
+        let Some(mark) = info.spatial else {
+            return current;
+        };
+        let begins_picture = self.note_picture(info) && mark.starts_frame();
+        let (target, mut next) = (self.target, current);
+        if (info.starts_keyframe && target.size > current.size)
+            || (begins_picture && target.size < current.size)
+        {
+            next.size = target.size;
+        }
+        let lifts = mark.lifts() && mark.temporal() <= current.rate;
+        if begins_picture && (info.starts_keyframe || lifts || target.rate < current.rate) {
+            next.rate = target.rate;
+        }
+        match next == current {
+            true => current,
+            false => self.begin(info, next),
+        }
+    }
+
+    fn begin(&mut self, info: &PacketInfo, next: Reach) -> Reach {
         self.before = self.current.unwrap_or(next);
         self.since = info.seq.0;
         self.current = Some(next);
+        next
     }
 
-    fn is_wanted(&self, mark: Option<SpatialMark>, largest: Option<u8>) -> bool {
-        // What says nothing of layers, as padding does, has a number all the same.
-        mark.is_none_or(|mark| largest.is_none_or(|largest| mark.layer() <= largest))
+    /// Returns whether the packet belongs to another picture than the one before.
+    fn note_picture(&mut self, info: &PacketInfo) -> bool {
+        let Some(mark) = info.spatial else {
+            return false;
+        };
+        self.largest = mark.largest();
+        self.picture.replace(info.timestamp) != Some(info.timestamp)
     }
 
     fn put(&mut self, seq: u64, fate: Fate, ends_picture: bool) {
@@ -237,6 +307,18 @@ impl Thinner {
     fn entry(&mut self, seq: SeqNo) -> Option<&mut Entry> {
         let entry = &mut self.ring[seq.0 as usize % RING];
         (entry.seq == seq.0).then_some(entry)
+    }
+}
+
+/// Everything that a stream of these sizes has.
+fn whole(sizes: &[LayerView]) -> Reach {
+    let top = match sizes.len() {
+        0 | 1 => Reach::ALL,
+        count => count as u8 - 1,
+    };
+    Reach {
+        size: top,
+        rate: Reach::ALL,
     }
 }
 
@@ -270,6 +352,7 @@ mod tests {
             audio_level: None,
             orientation: None,
             spatial: Some(SpatialMark::new(layer, !is_second, is_second)),
+            descriptor: 0,
         }
     }
 
@@ -386,6 +469,95 @@ mod tests {
         let through = run(&mut thinner, pictures(100_000..100_001, 100_000));
         assert_eq!(through.len(), 6);
         assert_eq!(thinner.origin(SeqNo(70_000)), None, "forgotten");
+    }
+
+    /// Pictures of one size and one packet at three rates: slow, fast, middle, fast.
+    fn rated(seq: u64) -> PacketInfo {
+        let rate = [0, 2, 1, 2][seq as usize % 4];
+        PacketInfo {
+            timestamp: seq as u32 * 3_000,
+            marker: true,
+            starts_keyframe: seq == 0,
+            spatial: Some(SpatialMark::new(0, true, true).at_rate(rate, true)),
+            ..packet(seq, false)
+        }
+    }
+
+    #[test]
+    fn of_one_size_the_ranks_are_rates() {
+        let mut thinner = Thinner::new(&[]);
+        let run = |thinner: &mut Thinner, which: std::ops::Range<u64>| {
+            let passed = which.map(|seq| thinner.pass(&rated(seq)));
+            let through = passed.map(|passage| matches!(passage, Passage::Whole { .. }));
+            through.collect::<Vec<_>>()
+        };
+        assert_eq!(run(&mut thinner, 0..4), [true; 4]);
+        thinner.set_wish(LayerWish::Rank(0));
+        assert_eq!(run(&mut thinner, 4..8), [true, false, false, false]);
+        thinner.set_wish(LayerWish::Rank(1));
+        assert_eq!(run(&mut thinner, 8..12), [true, false, true, false]);
+        thinner.set_wish(LayerWish::Best);
+        assert!(!thinner.awaits_keyframe(), "a rate needs none");
+        // The fast picture before the next slow one was made from what has not gone through.
+        assert_eq!(run(&mut thinner, 15..16), [false]);
+        assert_eq!(run(&mut thinner, 16..20), [true; 4]);
+        let numbers = thinner.pass(&rated(20));
+        let seq = SeqNo(70_020 - 3 - 2 - 1);
+        let ends_picture = true;
+        assert_eq!(numbers, Passage::Whole { seq, ends_picture });
+    }
+
+    #[test]
+    fn a_rate_rises_only_with_a_picture_that_says_so() {
+        let mut thinner = Thinner::new(&[]);
+        thinner.set_wish(LayerWish::Rank(0));
+        thinner.pass(&rated(0));
+        thinner.set_wish(LayerWish::Best);
+        let silent = |seq| PacketInfo {
+            spatial: Some(SpatialMark::new(0, true, true).at_rate((seq % 2) as u8, false)),
+            ..rated(seq)
+        };
+        assert!(matches!(thinner.pass(&silent(4)), Passage::Whole { .. }));
+        assert_eq!(thinner.pass(&silent(5)), Passage::Not);
+        thinner.pass(&rated(8));
+        assert!(matches!(thinner.pass(&silent(9)), Passage::Whole { .. }));
+    }
+
+    #[test]
+    fn what_is_not_sent_is_not_waited_for_and_ends_no_picture() {
+        let mut thinner = Thinner::new(&sizes());
+        thinner.set_wish(LayerWish::Rank(0));
+        let fewer = |seq, is_key| {
+            let info = packet(seq, is_key);
+            let mark = info.spatial.expect("it has one");
+            PacketInfo {
+                marker: false,
+                spatial: Some(mark.up_to(1)),
+                ..info
+            }
+        };
+        run(&mut thinner, [fewer(0, true)]);
+        thinner.set_wish(LayerWish::Best);
+        assert!(thinner.awaits_keyframe(), "the middle size is there");
+        let through = run(&mut thinner, (6..10).map(|seq| fewer(seq, true)));
+        let ends: Vec<bool> = through.iter().map(|one| one.1).collect();
+        assert_eq!(
+            ends,
+            [false, false, false, true],
+            "the last of the middle size"
+        );
+        assert!(!thinner.awaits_keyframe());
+        assert_eq!(thinner.current(), Some(1));
+    }
+
+    #[test]
+    fn another_stream_may_begin_with_smaller_numbers() {
+        let mut thinner = Thinner::new(&sizes());
+        run(&mut thinner, pictures(100..102, 100));
+        thinner.restart();
+        let through = run(&mut thinner, pictures(0..1, 0));
+        assert_eq!(through.len(), 6);
+        assert_eq!(thinner.origin(SeqNo(70_600)), None);
     }
 
     proptest! {

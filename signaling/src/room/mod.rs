@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sfu::id::{PublicationId, RoomId, WorkerId};
-use sfu::media::{Codec, MediaKind};
+use sfu::media::MediaKind;
 use sfu::shard::command::Command;
 use sfu::transport::params::Fingerprint;
 
@@ -347,9 +347,8 @@ impl Room {
 
     /// What may be published here, as clients are told.
     fn enabled_codecs(&self) -> Vec<proto::Codec> {
-        let all = [Codec::Opus, Codec::Red, Codec::Vp8, Codec::H264, Codec::Vp9];
         let is_recordable = self.recording.is_possible();
-        let enabled = all.into_iter();
+        let enabled = tracks::ALL_CODECS.into_iter();
         enabled
             .filter(|codec| !is_recordable || negotiation::is_recorded(*codec))
             .map(|codec| proto::Codec {

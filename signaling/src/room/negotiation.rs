@@ -469,7 +469,7 @@ fn agreed_codecs(
 
 /// Whether recordings in this codec can be played.
 pub(super) fn is_recorded(codec: Codec) -> bool {
-    codec != Codec::Vp9
+    !matches!(codec, Codec::Vp9 | Codec::Av1)
 }
 
 /// The sections that a client offers to receive in.

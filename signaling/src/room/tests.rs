@@ -1086,12 +1086,15 @@ fn a_worker_that_loses_its_part_costs_only_that() {
 }
 
 #[test]
-fn vp9_is_taken_only_where_nothing_is_recorded() {
-    for (policy, expected) in [
-        (Policy::Never, "video/VP9"),
-        (Policy::WithConsent, "video/VP8"),
-        (Policy::Must, "video/VP8"),
+fn vp9_and_av1_are_taken_only_where_nothing_is_recorded() {
+    for (policy, codec, expected) in [
+        (Policy::Never, "VP9", "video/VP9"),
+        (Policy::Never, "AV1", "video/AV1"),
+        (Policy::WithConsent, "VP9", "video/VP8"),
+        (Policy::Must, "VP9", "video/VP8"),
+        (Policy::Must, "AV1", "video/VP8"),
     ] {
+        let wanted = format!("video/{codec}");
         let mut scene = Scene::new();
         let mut setup = (*scene.room.setup).clone();
         setup.recording = policy;
@@ -1102,11 +1105,8 @@ fn vp9_is_taken_only_where_nothing_is_recorded() {
         let Message::Join(join) = &said[0] else {
             panic!("{:?}", said[0]);
         };
-        let has_vp9 = |codecs: &[proto::Codec]| codecs.iter().any(|one| one.mime == "video/VP9");
-        assert_eq!(
-            has_vp9(&join.enabled_publish_codecs),
-            expected == "video/VP9"
-        );
+        let has_it = |codecs: &[proto::Codec]| codecs.iter().any(|one| one.mime == wanted);
+        assert_eq!(has_it(&join.enabled_publish_codecs), expected == wanted);
         let layer = |quality, width, height| proto::VideoLayer {
             quality,
             width,
@@ -1118,7 +1118,7 @@ fn vp9_is_taken_only_where_nothing_is_recorded() {
             r#type: TrackType::Video as i32,
             source: TrackSource::Camera as i32,
             layers: vec![layer(2, 1280, 720), layer(0, 320, 180), layer(1, 640, 360)],
-            simulcast_codecs: ["vp9", "vp8"]
+            simulcast_codecs: [codec, "vp8"]
                 .map(|codec| proto::SimulcastCodec {
                     codec: codec.into(),
                     ..Default::default()
@@ -1127,9 +1127,11 @@ fn vp9_is_taken_only_where_nothing_is_recorded() {
             ..Default::default()
         };
         scene.ask(&doctor, Asked::AddTrack(request));
-        let section =
-            "a=sendonly\r\na=msid:- camera\r\na=rtpmap:98 VP9/90000\r\na=fmtp:98 profile-id=0";
-        doctor.sections.push((TrackType::Video, section.into()));
+        let section = format!(
+            "a=sendonly\r\na=msid:- camera\r\na=rtpmap:98 {codec}/90000\r\n\
+             a=fmtp:98 profile-id=0;profile=0"
+        );
+        doctor.sections.push((TrackType::Video, section));
         scene.offer(&mut doctor);
         let track = &scene.room.participants[&doctor.key].tracks[0];
         assert_eq!(track.info.mime_type, expected, "{policy:?}");
@@ -1139,7 +1141,7 @@ fn vp9_is_taken_only_where_nothing_is_recorded() {
         });
         let widths: Vec<u32> = sizes[0].iter().map(|size| size.width).collect();
         let all = [320, 640, 1280];
-        let expected: &[u32] = if expected == "video/VP9" { &all } else { &[] };
+        let expected: &[u32] = if expected == wanted { &all } else { &[] };
         assert_eq!(widths, expected, "{policy:?}");
     }
 }

@@ -271,13 +271,21 @@ fn stream(request: &AddTrackRequest) -> String {
 
 fn codec_named(name: &str) -> Option<Codec> {
     let name = name.rsplit('/').next().unwrap_or_default();
-    [Codec::Opus, Codec::Red, Codec::Vp8, Codec::H264, Codec::Vp9]
-        .into_iter()
-        .find(|codec| {
-            let known = mime_type(*codec).rsplit('/').next();
-            known.is_some_and(|known| known.eq_ignore_ascii_case(name))
-        })
+    ALL_CODECS.into_iter().find(|codec| {
+        let known = mime_type(*codec).rsplit('/').next();
+        known.is_some_and(|known| known.eq_ignore_ascii_case(name))
+    })
 }
+
+/// Every codec that is relayed.
+pub const ALL_CODECS: [Codec; 6] = [
+    Codec::Opus,
+    Codec::Red,
+    Codec::Vp8,
+    Codec::H264,
+    Codec::Vp9,
+    Codec::Av1,
+];
 
 /// How clients call a codec.
 pub fn mime_type(codec: Codec) -> &'static str {
@@ -287,6 +295,7 @@ pub fn mime_type(codec: Codec) -> &'static str {
         Codec::Vp8 => "video/VP8",
         Codec::H264 => "video/H264",
         Codec::Vp9 => "video/VP9",
+        Codec::Av1 => "video/AV1",
     }
 }
 

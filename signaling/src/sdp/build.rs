@@ -12,7 +12,7 @@ use sfu::media::{Codec, CodecParams, MediaKind};
 use sfu::transport::params::{Fingerprint, IceCredentials};
 use sfu::unit::Ssrc;
 
-use super::parse::{Feedback, Offer, OfferedCodec, Section, SectionKind};
+use super::parse::{Extension, Feedback, Offer, OfferedCodec, Section, SectionKind};
 
 /// What every section of a description of ours says about the one transport.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +164,11 @@ fn write_head(
         .map(|(section, _)| &*section.mid)
         .collect();
     line!(text, "a=group:BUNDLE {}", mids.join(" "));
+    // Dependency descriptors may be longer than the one-byte form of header extensions holds, and
+    // whoever was not told that forms may be mixed leaves those out (RFC 8285 section 6).
+    if sections.iter().all(|section| section.mixes_extensions) {
+        line!(text, "a=extmap-allow-mixed");
+    }
     line!(text, "a=msid-semantic: WMS *");
 }
 
@@ -295,6 +300,9 @@ fn write_media(
     codecs: &[OfferedCodec],
 ) {
     for (id, extension) in &section.extensions {
+        if *extension == Extension::DependencyDescriptor && !wants_descriptors(reply) {
+            continue;
+        }
         line!(text, "a=extmap:{id} {}", extension.uri());
     }
     match reply {
@@ -317,6 +325,17 @@ fn write_media(
     }
 }
 
+/// Only layers of AV1 are told by their descriptors; other formats are not burdened with them.
+fn wants_descriptors(reply: &Reply) -> bool {
+    match reply {
+        Reply::Receive { codecs, .. } => {
+            let first = codecs.first();
+            first.is_some_and(|params| params.codec == Codec::Av1)
+        }
+        Reply::Send(_) | Reply::Idle | Reply::Data | Reply::Reject => true,
+    }
+}
+
 fn write_codec(text: &mut Lines, kind: MediaKind, offered: &OfferedCodec, reply: &Reply) {
     let params = &offered.params;
     let (number, rate) = (params.payload_type.0, params.clock_rate);
@@ -329,6 +348,10 @@ fn write_codec(text: &mut Lines, kind: MediaKind, offered: &OfferedCodec, reply:
             line!(text, "a=rtpmap:{number} red/{rate}/2");
         }
         Codec::Vp8 => line!(text, "a=rtpmap:{number} VP8/{rate}"),
+        Codec::Av1 => {
+            line!(text, "a=rtpmap:{number} AV1/{rate}");
+            line!(text, "a=fmtp:{number} level-idx=5;profile=0;tier=0");
+        }
         Codec::Vp9 => {
             line!(text, "a=rtpmap:{number} VP9/{rate}");
             line!(text, "a=fmtp:{number} profile-id=0");

@@ -47,6 +47,7 @@ fn section(mid: Mid, kind: SectionKind) -> Section {
         codecs: Vec::new(),
         first_payload_type: None,
         extensions: Vec::new(),
+        mixes_extensions: true,
         rids: Vec::new(),
         msid: None,
         sources: Vec::new(),
@@ -60,6 +61,7 @@ fn extensions(kind: MediaKind) -> Vec<(u8, Extension)> {
         MediaKind::Video => vec![
             (3, Extension::TransportCc),
             (4, Extension::Mid),
+            (12, Extension::DependencyDescriptor),
             (13, Extension::VideoOrientation),
         ],
     }
@@ -97,7 +99,8 @@ fn pictures() -> Vec<OfferedCodec> {
         picture(Codec::H264, (number, rtx), Some(params))
     });
     let vp9 = picture(Codec::Vp9, (98, 99), None);
-    [vp8].into_iter().chain(h264).chain([vp9]).collect()
+    let av1 = picture(Codec::Av1, (45, 46), None);
+    [vp8].into_iter().chain(h264).chain([vp9, av1]).collect()
 }
 
 fn picture(codec: Codec, (number, rtx): (u8, u8), h264: Option<H264Params>) -> OfferedCodec {

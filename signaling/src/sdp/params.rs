@@ -45,6 +45,7 @@ pub fn extension_ids(sections: &[Section]) -> ExtensionIds {
             Extension::AbsSendTime => &mut ids.abs_send_time,
             Extension::TransportCc => &mut ids.transport_cc,
             Extension::VideoOrientation => &mut ids.video_orientation,
+            Extension::DependencyDescriptor => &mut ids.dependency_descriptor,
         };
         place.get_or_insert(*id);
     }
@@ -95,14 +96,15 @@ pub fn publication(
     }
 }
 
-/// A client that prefers VP9 and has announced several sizes sends them all in one encoding.
+/// A client that prefers VP9 or AV1 and has announced several sizes sends them all in one encoding.
 fn spatial_layers(
     section: &Section,
     codecs: &[CodecParams],
     announced: &[AnnouncedLayer],
 ) -> Vec<LayerSize> {
     let first = codecs.first().map(|params| params.codec);
-    if !section.rids.is_empty() || first != Some(Codec::Vp9) || announced.len() < 2 {
+    let is_layered = matches!(first, Some(Codec::Vp9 | Codec::Av1));
+    if !section.rids.is_empty() || !is_layered || announced.len() < 2 {
         return Vec::new();
     }
     let size = |layer: &AnnouncedLayer| LayerSize {

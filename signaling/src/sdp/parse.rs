@@ -64,6 +64,8 @@ pub struct Section {
     pub first_payload_type: Option<PayloadType>,
     /// Header extensions that we use.
     pub extensions: Vec<(u8, Extension)>,
+    /// Both forms of header extensions may follow each other.
+    pub mixes_extensions: bool,
     /// The encodings that the client will send, in the order offered.
     pub rids: Vec<Rid>,
     /// What the client sends, by its own names.
@@ -139,10 +141,12 @@ pub enum Extension {
     TransportCc,
     /// Which way is up.
     VideoOrientation,
+    /// Which frame and layer a packet belongs to.
+    DependencyDescriptor,
 }
 
 impl Extension {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Mid,
         Self::Rid,
         Self::RepairedRid,
@@ -150,6 +154,7 @@ impl Extension {
         Self::AbsSendTime,
         Self::TransportCc,
         Self::VideoOrientation,
+        Self::DependencyDescriptor,
     ];
 
     /// Its name in an `a=extmap` line.
@@ -164,7 +169,16 @@ impl Extension {
                 "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
             }
             Self::VideoOrientation => "urn:3gpp:video-orientation",
+            Self::DependencyDescriptor => {
+                "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+            }
         }
+    }
+
+    /// Whether it may have this number. Those above 14 do not fit the one-byte form of RFC 8285,
+    /// which is the only one that we write, but for what may be too long for it anyway.
+    fn allows(self, id: u8) -> bool {
+        id <= 14 || (self == Self::DependencyDescriptor && id != 15)
     }
 
     /// Whether it is used in sections of this kind. The transport-wide number stands in video
@@ -196,6 +210,20 @@ pub struct Source {
     pub rtx: Option<Ssrc>,
 }
 
+/// The attribute by which both forms of header extensions are allowed.
+const MIXED: &str = "extmap-allow-mixed";
+
+impl Section {
+    /// A descriptor may be longer than the one-byte form holds: it is of no use to whoever does not
+    /// take both forms.
+    fn keep_usable_extensions(&mut self) {
+        if !self.mixes_extensions {
+            let is_short = |one: &(u8, Extension)| one.1 != Extension::DependencyDescriptor;
+            self.extensions.retain(is_short);
+        }
+    }
+}
+
 impl Offer {
     /// Reads an offer.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, SdpError> {
@@ -216,7 +244,13 @@ impl Offer {
         let sections = session
             .media_descriptions
             .iter()
-            .map(|media| read_section(media, bundle.as_deref()))
+            .map(|media| {
+                let mut section = read_section(media, bundle.as_deref())?;
+                // Allowed for all sections, or for each of them (RFC 8285 section 6).
+                section.mixes_extensions = section.mixes_extensions || session.has_attribute(MIXED);
+                section.keep_usable_extensions();
+                Ok(section)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         check_mids(&sections)?;
         let first = sections
@@ -362,6 +396,7 @@ fn read_section(media: &MediaDescription, bundle: Option<&[&str]>) -> Result<Sec
         codecs: Vec::new(),
         first_payload_type: None,
         extensions: Vec::new(),
+        mixes_extensions: media.has_attribute(MIXED),
         rids: Vec::new(),
         msid: None,
         sources: Vec::new(),
@@ -471,16 +506,15 @@ fn read_extensions(media: &MediaDescription, kind: MediaKind) -> Vec<(u8, Extens
         let (Some(id), Some(uri)) = (words.next(), words.next()) else {
             continue;
         };
-        // The id may carry a direction (`3/sendonly`). Ids above 14 do not fit the one-byte form
-        // of RFC 8285, which is the only one that we write.
+        // The id may carry a direction (`3/sendonly`).
         let id = id.split('/').next().and_then(|id| id.parse().ok());
-        let Some(id) = id.filter(|id| (1..=14).contains(id)) else {
+        let Some(id) = id.filter(|id| *id > 0) else {
             continue;
         };
         let extension = Extension::ALL
             .into_iter()
             .find(|extension| extension.uri() == uri && extension.serves(kind));
-        if let Some(extension) = extension
+        if let Some(extension) = extension.filter(|extension| extension.allows(id))
             && !extensions
                 .iter()
                 .any(|one| one.0 == id || one.1 == extension)
@@ -640,6 +674,13 @@ fn read_codec(
         {
             (Codec::Vp9, None)
         }
+        // The main profile, which every decoder has (AV1 RTP specification, section 7.2.1).
+        MediaKind::Video
+            if format.is("AV1", 90_000)
+                && matches!(format.parameter("profile"), None | Some("0")) =>
+        {
+            (Codec::Av1, None)
+        }
         MediaKind::Video if format.is("H264", 90_000) => (Codec::H264, Some(read_h264(format)?)),
         _ => return None,
     };
@@ -730,6 +771,30 @@ mod tests {
             })
         );
         assert_eq!(offer.fingerprint.0[31], 0x1f);
+    }
+
+    const DESCRIPTOR: &str =
+        "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+
+    #[test]
+    fn av1_is_read_in_its_main_profile_with_descriptors_where_they_fit() {
+        let section = |id: u8, mixed: &str| {
+            let text = video(&format!("a=extmap:{id} {DESCRIPTOR}\r\n{mixed}"))
+                .replace("VP9/90000", "AV1/90000")
+                .replace("profile-id=2", "level-idx=5;profile=0;tier=0");
+            parse(&text).expect("it parses").sections.remove(0)
+        };
+        let mixed = section(12, "a=extmap-allow-mixed\r\n");
+        assert_eq!(mixed.codecs[2].params.codec, Codec::Av1);
+        assert_eq!(mixed.extensions, [(12, Extension::DependencyDescriptor)]);
+        let large = section(16, "a=extmap-allow-mixed\r\n");
+        assert_eq!(large.extensions, [(16, Extension::DependencyDescriptor)]);
+        let reserved = section(15, "a=extmap-allow-mixed\r\n");
+        assert_eq!(reserved.extensions, []);
+        assert_eq!(section(12, "").extensions, [], "a keyframe's would not fit");
+        let high = video("").replace("VP9/90000", "AV1/90000");
+        let high = high.replace("profile-id=2", "profile=1");
+        assert_eq!(parse(&high).expect("it parses").sections[0].codecs.len(), 2);
     }
 
     #[test]

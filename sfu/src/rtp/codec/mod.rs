@@ -7,6 +7,7 @@
 use crate::error::Reject;
 use crate::media::Codec;
 
+pub mod av1;
 pub mod h264;
 pub mod opus;
 pub mod red;
@@ -43,6 +44,14 @@ impl PayloadInfo {
                 Ok(Self {
                     is_keyframe,
                     temporal_layer: Some(descriptor.temporal),
+                    is_switching_point: is_keyframe,
+                })
+            }
+            Codec::Av1 => {
+                let is_keyframe = av1::Aggregation::parse(payload)?.starts_sequence();
+                Ok(Self {
+                    is_keyframe,
+                    temporal_layer: None,
                     is_switching_point: is_keyframe,
                 })
             }

@@ -23,6 +23,8 @@ pub struct Descriptor {
     pub spatial: u8,
     /// The temporal layer, 0 the slowest.
     pub temporal: u8,
+    /// Whoever has the frame may have faster temporal layers from here on (U).
+    pub lifts: bool,
     /// The frame was made from the layer below in the same picture (D).
     pub is_inter_layer: bool,
 }
@@ -61,6 +63,7 @@ impl Descriptor {
             ends_frame: has(0x04),
             spatial: layers >> 1 & 7,
             temporal: layers >> 5,
+            lifts: layers & 0x10 != 0,
             is_inter_layer: layers & 1 != 0,
         })
     }
