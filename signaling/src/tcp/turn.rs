@@ -2,11 +2,13 @@
 //!
 //! The only peer that a client can reach is this server's own media plane, and packets go there
 //! through memory: an allocation has no socket, so there is nothing that it could be misused for.
-//! `message` reads and writes, `passes` says who may, `server` decides without input or output, and
-//! `connection` carries packets.
+//! `message` reads and writes, `passes` says who may, `server` decides without input or output,
+//! `allocation` is what it has given, and `connection` carries packets.
 
+pub mod allocation;
 pub mod connection;
 pub(crate) mod fuzz;
 pub mod message;
 pub mod passes;
+pub mod refusal;
 pub mod server;

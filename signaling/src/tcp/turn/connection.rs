@@ -13,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
+use super::allocation::PEERS_MAX;
 use super::message::{Class, Method, Writer, attribute, first, write_channel};
-use super::server::{Outcome, PEERS_MAX, Server};
+use super::server::{Outcome, Server};
 use crate::config::Limits;
 use crate::metrics::{Count, Metrics};
 use crate::registry::Registry;
