@@ -42,7 +42,11 @@ CONSILIUM_REPLAY_SECONDS=60 CONSILIUM_REPLAY_ROWS=$PWD/target/bench/replay.md te
 "$loadtest" page replay --page docs/benchmarks.md --title "A recording in the console" \
   --command "CONSILIUM_REPLAY_ROWS=rows.md tests/run-e2e.sh replay" < target/bench/replay.md
 # How soon a voice is back, in networks of its own.
-tests/recovery.sh > target/bench/recovery.md
+{
+    tests/recovery.sh
+    printf '\nThe same with `rooms.ping_timeout = 2`:\n\n'
+    tests/recovery.sh --only 4 --ping-timeout 2 | head -n 3
+} > target/bench/recovery.md
 "$loadtest" page recovery --page docs/benchmarks.md --title "A voice that comes back" \
   --command "tests/recovery.sh" < target/bench/recovery.md
 # `cargo bench -p sfu` has left the lines of the shard alone there; both are one list.
