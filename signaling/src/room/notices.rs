@@ -2,7 +2,9 @@
 //! happened.
 //!
 //! A room writes its notices down here; its task carries them to the [`outbox`](crate::outbox).
-//! Whoever became active and leaves has left; whoever never did is an aborted connection.
+//! Whoever became active and leaves has left; whoever never did is an aborted connection. Tracks are
+//! told of after their participant: what it has agreed to send before it can is told when it has
+//! joined, and never if it never does.
 
 use super::Room;
 use super::participant::{Participant, ParticipantKey};
@@ -53,6 +55,15 @@ impl Room {
                 notice.participant = Some(info);
             });
         }
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        let info = participant.info();
+        let tracks = participant.tracks.iter().filter(|one| one.is_published());
+        let tracks: Vec<TrackInfo> = tracks.map(|one| one.info.clone()).collect();
+        for track in tracks {
+            self.notify_track("track_published", info.clone(), track);
+        }
     }
 
     pub(super) fn notify_left(&mut self, was: State, info: ParticipantInfo) {
@@ -64,6 +75,9 @@ impl Room {
     }
 
     pub(super) fn notify_track(&mut self, event: &str, of: ParticipantInfo, track: TrackInfo) {
+        if of.state() != State::Active {
+            return;
+        }
         self.notify(event, |notice| {
             notice.participant = Some(of);
             notice.track = Some(track);

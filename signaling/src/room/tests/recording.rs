@@ -648,3 +648,33 @@ fn others_hear_of_a_consult_in_the_order_in_which_it_happens() {
     let who = |n: usize| notices[n].participant.as_ref().map(|one| &one.identity[..]);
     assert_eq!((who(1), who(3)), (Some("wang"), Some("li")));
 }
+
+#[test]
+fn others_hear_of_a_track_after_its_participant_and_not_without() {
+    let mut scene = Scene::recorded_by(Policy::Never);
+    let mut wang = scene.join("wang");
+    let first = scene.publish(&mut wang, TrackType::Audio, TrackSource::Microphone);
+    let mut li = scene.join("li");
+    scene.publish(&mut li, TrackType::Audio, TrackSource::Microphone);
+    scene.connect(&wang);
+    let second = scene.publish(&mut wang, TrackType::Video, TrackSource::Camera);
+    scene.ask(&li, Asked::Leave(proto::LeaveRequest::default()));
+    let notices = scene.room.take_notices();
+    let told: Vec<(&str, Option<&str>)> = notices
+        .iter()
+        .map(|one| {
+            (
+                &one.event[..],
+                one.track.as_ref().map(|track| &track.sid[..]),
+            )
+        })
+        .collect();
+    let expected = [
+        ("room_started", None),
+        ("participant_joined", None),
+        ("track_published", Some(&first[..])),
+        ("track_published", Some(&second[..])),
+        ("participant_connection_aborted", None),
+    ];
+    assert_eq!(told, expected);
+}

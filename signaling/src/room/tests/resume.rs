@@ -480,6 +480,7 @@ fn a_full_reconnect_ends_the_old_tracks_once() {
     let mut scene = Scene::new();
     let nurse = scene.join("li");
     let mut before = scene.join("wang");
+    scene.connect(&before);
     let old = scene.publish(&mut before, TrackType::Audio, TrackSource::Microphone);
     scene.cut(&before, Loss::Broken);
     nurse.said();
