@@ -89,7 +89,8 @@ fn start_media(config: &Config) -> anyhow::Result<Media> {
     let (sfu, events) = Sfu::start(media).with_context(|| {
         let (ip, port) = (media.listen_ip, media.port_first);
         format!(
-            "cannot receive media on {ip} from port {port} on (media.listen_ip, media.port_first)"
+            "cannot receive media on {ip} from port {port} on, one for each worker \
+             (media.listen_ip, media.port_first, media.workers)"
         )
     })?;
     Ok(Media {

@@ -394,6 +394,24 @@ fn a_port_that_is_taken_stops_the_start() {
 }
 
 #[test]
+fn one_worker_takes_one_port_and_several_never_share_one() {
+    let port = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = port.local_addr().expect("it is bound").port();
+    let at = |workers, port_first| SfuConfig {
+        workers,
+        port_first,
+        ..config()
+    };
+    let (sfu, _events) = Sfu::start(&at(1, port)).expect("it is free again");
+    assert_eq!(sfu.workers(), 1);
+    let addresses = sfu.addresses(WorkerId(0));
+    assert!(addresses.iter().all(|address| address.port() == port));
+    // The last port there is: the second worker has none, and the start says so.
+    let error = Sfu::start(&at(2, u16::MAX)).expect_err("there is one port");
+    assert!(error.to_string().contains("no port for every worker"));
+}
+
+#[test]
 fn a_stopped_media_plane_hangs_nobody_up() {
     let (sfu, events) = Sfu::start(&config()).expect("loopback is there");
     drop(sfu);
