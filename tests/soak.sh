@@ -1,5 +1,6 @@
 #!/bin/sh
 # Half load for $MINUTES (30): fails when memory or delay creep up, and writes docs/benchmarks.md.
+# Then 100 who come and go every second, break off and come back, as long: nothing may be left of them.
 # Then $KILLS (50) kills of a server that records, and of a recorder alone: a second is lost each time
 # at most, and what is left verifies and decodes. Then a consult of $REPLAY_SECONDS (120) is replayed,
 # and what `make test` plays in a short form is played whole.
@@ -8,6 +9,10 @@ cd "$(dirname "$0")/.."
 cargo build --release --workspace
 loadtest/peers/server.sh target/release/consilium \
   target/release/loadtest soak --minutes "${MINUTES:-30}" --page docs/benchmarks.md "$@"
+CONSILIUM_WEBHOOK__URLS='["http://127.0.0.1:17890/"]' CONSILIUM_WEBHOOK__API_KEY=devkey \
+  CONSILIUM_WEBHOOK__TIMEOUT=2 CONSILIUM_ROOMS__SPILL_BUSY_SHARE=0 \
+  loadtest/peers/server.sh target/release/consilium \
+  target/release/loadtest churn --minutes "${MINUTES:-30}" --page docs/benchmarks.md
 CONSILIUM_KILLS=${KILLS:-50}
 export CONSILIUM_KILLS
 cargo test --release -p recorder --test kill -- --show-output a_killed_server

@@ -4,6 +4,7 @@
 //! deliberately links none of our own media code: what checks us is not ours.
 
 mod bench;
+mod churn;
 mod client;
 mod floor;
 mod impair;
@@ -43,6 +44,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Let a call go on for long and judge whether memory or delay creep up
     Soak(soak::SoakArgs),
+    /// Let people come, go, break off and come back for long, and judge what is left
+    Churn(churn::ChurnArgs),
     /// Put figures that others have measured into the page of measured numbers
     Page(page::PageArgs),
     /// Put a bad network between any client and a server
@@ -60,6 +63,7 @@ fn main() -> Result<ExitCode> {
         Command::Impair(args) => impair::run(&args)?,
         Command::Bench(args) => return bench::run(&args).map(verdict),
         Command::Run(args) => return run::run(&args).map(verdict),
+        Command::Churn(args) => return churn::run(&args).map(verdict),
         Command::Soak(args) => return soak::run(&args).map(verdict),
     }
     Ok(ExitCode::SUCCESS)

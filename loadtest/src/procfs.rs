@@ -19,6 +19,8 @@ pub(crate) struct ProcessSample {
     pub(crate) resident: u64,
     /// Threads.
     pub(crate) threads: u64,
+    /// Open files, sockets among them.
+    pub(crate) files: u64,
 }
 
 impl ProcessSample {
@@ -29,7 +31,9 @@ impl ProcessSample {
         let ticks = parse_ticks(&stat).ok_or_else(|| io::Error::other("unreadable stat"))?;
         let kib = status_field(&status, "VmRSS:").unwrap_or(0);
         let threads = status_field(&status, "Threads:").unwrap_or(0);
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
         Ok(Self {
+            files,
             cpu: sys::process_cpu(pid)?,
             ticks,
             resident: kib * 1024,
@@ -76,6 +80,7 @@ mod tests {
     fn this_process_has_memory_threads_and_a_clock() {
         let sample = ProcessSample::take(std::process::id()).expect("own process");
         assert!(sample.resident > 100_000 && sample.threads >= 1);
+        assert!(sample.files >= 3);
         assert!(sample.cpu > Duration::ZERO);
         assert!(ProcessSample::take(u32::MAX).is_err());
     }

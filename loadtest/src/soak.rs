@@ -168,7 +168,7 @@ fn middle(series: &[(f64, f64)]) -> f64 {
 
 /// By how much a series rises from its first to its last moment: the median slope of all pairs,
 /// times the time between.
-fn drift(series: &[(f64, f64)]) -> f64 {
+pub(crate) fn drift(series: &[(f64, f64)]) -> f64 {
     let mut slopes = Vec::new();
     for (index, (at, value)) in series.iter().enumerate() {
         for (later, new) in &series[index + 1..] {

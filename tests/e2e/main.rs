@@ -4,6 +4,7 @@
 //! browsers at once on a small machine would measure each other.
 
 mod binary;
+mod churn;
 mod connections;
 mod disk;
 mod export;

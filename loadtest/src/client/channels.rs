@@ -1,7 +1,7 @@
 //! The two data channels that every client opens: servers take a participant without for broken.
 //!
 //! An SCTP association by `sctp-proto` and just enough of RFC 8832 to open `_reliable` and
-//! `_lossy`. Nothing is sent over them; what comes is acknowledged and dropped.
+//! `_lossy`. Messages are sent over the first; what comes is acknowledged and dropped.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -54,6 +54,20 @@ impl Channels {
     /// Whether both channels are open.
     pub(crate) fn are_open(&self) -> bool {
         self.acknowledged >= 2
+    }
+
+    /// Sends a reliable message; one that does not fit is dropped.
+    pub(crate) fn say(&mut self, now: Instant, message: &[u8]) {
+        if !self.are_open() {
+            return;
+        }
+        if let Some((_, association)) = &mut self.association
+            && let Ok(mut stream) = association.stream(self.first_stream)
+        {
+            // The server counts what it gets; nobody waits for this one.
+            let _ = stream.write_with_ppi(message, Ppi::Binary);
+        }
+        self.drain(now);
     }
 
     /// Takes a packet out of DTLS.

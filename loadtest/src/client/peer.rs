@@ -199,6 +199,20 @@ impl Peer {
         }
     }
 
+    /// Restarts ICE with fresh credentials of both sides; DTLS and what is above it go on.
+    pub(crate) fn restart(&mut self, now: Instant, local: Credentials, remote: Credentials) {
+        (self.ice.local, self.ice.remote) = (local, remote);
+        (self.ice.next_check, self.ice.last_heard) = (now, now);
+    }
+
+    /// Sends a reliable message over the data channel, if that is open.
+    pub(crate) fn say(&mut self, now: Instant, message: &[u8]) {
+        if let Some(channels) = &mut self.channels {
+            channels.say(now, message);
+            self.drain(now);
+        }
+    }
+
     /// Encrypts an RTP packet; `None` before the handshake is over.
     pub(crate) fn protect_rtp(&mut self, packet: &[u8]) -> Option<BytesMut> {
         self.srtp.as_mut()?.outbound.encrypt_rtp(packet).ok()

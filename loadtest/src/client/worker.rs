@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::audience::{Outcome, Run, Spans};
 use super::member::Member;
-use super::peer::Peer;
+use super::peer::{Credentials, Peer};
 use super::sender::{SendingTrack, TrackPlan};
 use super::tracker::Window;
 use crate::sys::{Alarm, Message, Poll, Receiver, Sender};
@@ -95,6 +95,19 @@ pub(crate) enum Command {
     },
     /// Let it publish.
     Publish { id: MemberId, plan: TrackPlan },
+    /// Let it restart ICE with these credentials, its own and the server's.
+    Restart {
+        id: MemberId,
+        local: Credentials,
+        remote: Credentials,
+    },
+    /// Let it send a reliable message.
+    Say { id: MemberId, message: Vec<u8> },
+    /// How many media packets has it got so far?
+    Count {
+        id: MemberId,
+        reply: tokio::sync::oneshot::Sender<u64>,
+    },
     /// Sum up and forget it.
     Finish {
         id: MemberId,
@@ -257,8 +270,26 @@ impl Worker {
                     self.next_round = now;
                 }
                 Command::Publish { id, plan } => self.publish(id, plan),
+                Command::Restart { id, local, remote } => self.with(id, |now, member| {
+                    member.peer.restart(now, local, remote);
+                    member.next_turn = now;
+                }),
+                Command::Say { id, message } => self.with(id, |now, member| {
+                    member.peer.say(now, &message);
+                    flush(member);
+                }),
+                Command::Count { id, reply } => self.with(id, |_, member| {
+                    // Nobody waits for it any more when the run was broken off.
+                    let _ = reply.send(member.packets);
+                }),
                 Command::Finish { id, spans, reply } => self.finish(id, &spans, reply),
             }
+        }
+    }
+
+    fn with(&mut self, id: MemberId, order: impl FnOnce(Instant, &mut Member)) {
+        if let Some(member) = self.members.get_mut(&id) {
+            order(Instant::now(), member);
         }
     }
 

@@ -257,6 +257,7 @@ impl Run {
             room,
             tracks,
             publishers,
+            has_two: false,
         }
     }
 

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 
-use super::{Announced, JoinSpec, Media, Publish, Signals, Socket};
+use super::{Announced, JoinSpec, Media, Publish, Signals, Socket, fresh_credentials};
+use crate::client::peer::Credentials;
 use crate::client::sdp::{self, Kind, Local, Remote, Section, Sending};
 use crate::client::sender::Content;
-use crate::client::worker::MemberEvent;
+use crate::client::worker::{Command, MemberEvent};
 
 /// Sections that a server may ask for at a time; a room of this tool is never larger.
 const SECTIONS_MAX: u32 = 1_000;
@@ -25,6 +26,8 @@ pub(crate) struct Light<'a> {
     sendings: Vec<SendingSection>,
     early_candidates: Vec<String>,
     waiting: Option<Remote>,
+    /// Own credentials that the next answer makes good.
+    restarting: Option<Credentials>,
     events: Option<mpsc::UnboundedReceiver<MemberEvent>>,
 }
 
@@ -53,8 +56,19 @@ impl<'a> Light<'a> {
             sendings: Vec::new(),
             early_candidates: Vec::new(),
             waiting: None,
+            restarting: None,
             events: None,
         })
+    }
+
+    /// Offers fresh credentials from now on, as clients do that have come back.
+    pub(crate) fn restart(&mut self) {
+        let fresh = fresh_credentials();
+        (self.local.ufrag, self.local.password) = (fresh.ufrag.clone(), fresh.password.clone());
+        match &mut self.socket {
+            Some(socket) => socket.credentials = fresh,
+            None => self.restarting = Some(fresh),
+        }
     }
 
     fn start_sending(&mut self, remote: &Remote) {
@@ -156,6 +170,18 @@ impl Media for Light<'_> {
             .iter()
             .for_each(|candidate| remote.add_candidate(candidate));
         self.start_sending(&remote);
+        if let Some(local) = self.restarting.take() {
+            let (id, worker) = (self.spec.id, self.signals.worker(self.spec.id));
+            let other = Credentials {
+                ufrag: remote.ufrag.clone(),
+                password: remote.password.clone(),
+            };
+            worker.send(Command::Restart {
+                id,
+                local,
+                remote: other,
+            });
+        }
         if self.socket.is_some() {
             self.waiting = Some(remote);
             self.connect_if_possible()?;

@@ -4,12 +4,11 @@
 //! sections; more are added when the server asks for them; publishing adds sending ones. One offer
 //! is in flight at a time.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use prost::Message as _;
@@ -22,18 +21,21 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::light::Light;
-use super::{
-    Announced, JoinEvent, JoinSpec, LeaveSignal, Media, Signals, TrackSpec, ssrc_of, told_to_leave,
-};
-use crate::client::sdp::{self, Kind};
-use crate::client::sender::Content;
+use super::requests::{add_track, announced, joining, offer, options, returning, wrapped};
+use super::subscriber::Subscriber;
+use super::{Announced, JoinEvent, JoinSpec, LeaveSignal, Media, Signals, told_to_leave};
+use crate::client::sdp::Kind;
 use crate::client::worker::MemberEvent;
 
 /// Receiving sections of each kind in the first offer, as in LiveKit's own clients.
 const FIRST_SECTIONS: u32 = 3;
 /// How long a server may take to answer the join.
 const PATIENCE: Duration = Duration::from_secs(15);
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a server may take to close as well.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+/// Between pings.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How to reach a server and be let in.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
@@ -84,7 +86,8 @@ impl Server {
         }
     }
 
-    fn room(&self, number: u32) -> String {
+    /// The name of a room.
+    pub(crate) fn room(&self, number: u32) -> String {
         format!("{}-{number}", self.room_prefix)
     }
 
@@ -111,13 +114,18 @@ impl Server {
             room_config: policy
                 .map(|policy| serde_json::json!({ "tags": { "consilium.recording": policy } })),
         };
+        self.sign(&claims)
+    }
+
+    /// A token with these claims.
+    pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<String> {
         let key = jsonwebtoken::EncodingKey::from_secret(self.secret.as_bytes());
         let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
-        Ok(jsonwebtoken::encode(&header, &claims, &key)?)
+        Ok(jsonwebtoken::encode(&header, claims, &key)?)
     }
 
     /// The signalling host, if the address names an IP.
-    fn host(&self) -> Option<IpAddr> {
+    pub(crate) fn host(&self) -> Option<IpAddr> {
         let rest = self.url.split_once("://")?.1;
         let host = rest.split('/').next()?;
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
@@ -148,7 +156,8 @@ pub(crate) async fn participate_with<M: Media>(
     mut leave: LeaveSignal,
 ) {
     let session = async {
-        let join = Session::join(signals, server, spec, media?);
+        let identity = format!("load-{}", spec.id);
+        let join = Session::join(signals, server, spec, identity, media?);
         let mut session = tokio::time::timeout(PATIENCE, join)
             .await
             .context("no answer to the join")??;
@@ -164,11 +173,33 @@ pub(crate) async fn participate_with<M: Media>(
     }
 }
 
-struct Session<'a, M> {
+/// A signalling connection.
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// One participant's signalling and what belongs to it.
+pub(crate) struct Session<'a, M> {
     signals: &'a Signals,
+    server: &'a Server,
     spec: &'a JoinSpec,
-    media: M,
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    token: String,
+    /// The media side.
+    pub(crate) media: M,
+    /// What it receives over, if that is a connection of its own.
+    pub(crate) subscriber: Option<Subscriber<'a>>,
+    /// The signalling connection.
+    pub(crate) stream: Socket,
+    /// The server's name for the seat, once it has said.
+    pub(crate) sid: String,
+    /// Own tracks that the server has accepted.
+    pub(crate) own: Vec<proto::TrackPublishedResponse>,
+    /// Tracks of each of the others, and whether they are video.
+    pub(crate) others: BTreeMap<String, Vec<(bool, String)>>,
+    /// A track of another's that is not wanted.
+    pub(crate) declined: Option<String>,
+    /// Requests that the server has refused.
+    pub(crate) refused: u32,
+    /// Whether the seat has been given back since the last [`Session::come_back`].
+    pub(crate) is_back: bool,
     offers: u32,
     is_offer_in_flight: bool,
     is_offer_wanted: bool,
@@ -178,33 +209,44 @@ struct Session<'a, M> {
 }
 
 impl<'a, M: Media> Session<'a, M> {
-    async fn join(
+    /// Opens the signalling connection and asks to be let in.
+    pub(crate) async fn join(
         signals: &'a Signals,
-        server: &Server,
+        server: &'a Server,
         spec: &'a JoinSpec,
+        identity: String,
         mut media: M,
     ) -> Result<Self> {
-        media.add_receiving(Kind::Audio, FIRST_SECTIONS).await?;
-        media.add_receiving(Kind::Video, FIRST_SECTIONS).await?;
-        let offer = media.offer().await?;
-        let identity = format!("load-{}", spec.id);
+        let subscriber = if spec.has_two {
+            Some(Subscriber::open(signals, spec.id, server.host())?)
+        } else {
+            media.add_receiving(Kind::Audio, FIRST_SECTIONS).await?;
+            media.add_receiving(Kind::Video, FIRST_SECTIONS).await?;
+            None
+        };
         let room = server.room(spec.room);
         let token = server.token(&identity, &room, !spec.tracks.is_empty())?;
-        let url = format!("{}/rtc/v1?join_request={}", server.url, join_request(offer));
-        let mut request = url.into_client_request().context("the server's address")?;
-        request
-            .headers_mut()
-            .insert("authorization", format!("Bearer {token}").parse()?);
-        let (stream, _) = tokio_tungstenite::connect_async(request)
-            .await
-            .context("opening the WebSocket")?;
+        let target = match spec.has_two {
+            true => options(&joining(String::new())),
+            false => wrapped(&joining(media.offer().await?)),
+        };
+        let stream = open(server, &token, &target).await?;
         Ok(Self {
             signals,
+            server,
             spec,
+            token,
             media,
             stream,
+            sid: String::new(),
+            own: Vec::new(),
+            others: BTreeMap::new(),
+            declined: None,
+            refused: 0,
+            is_back: false,
+            subscriber,
             offers: 1,
-            is_offer_in_flight: true,
+            is_offer_in_flight: !spec.has_two,
             is_offer_wanted: false,
             announced: announced(spec),
             accepted: Vec::new(),
@@ -217,7 +259,10 @@ impl<'a, M: Media> Session<'a, M> {
         loop {
             tokio::select! {
                 message = self.stream.next() => match message {
-                    Some(Ok(message)) => self.handle(message).await?,
+                    Some(Ok(message)) => {
+                        self.handle(message).await?;
+                        ensure!(self.refused == 0, "a request was refused");
+                    }
                     Some(Err(error)) => return Err(error).context("the WebSocket failed"),
                     None => bail!("the server closed the WebSocket"),
                 },
@@ -228,7 +273,8 @@ impl<'a, M: Media> Session<'a, M> {
         }
     }
 
-    async fn handle(&mut self, message: Message) -> Result<()> {
+    /// Heeds a message of the server; an error is the end.
+    pub(crate) async fn handle(&mut self, message: Message) -> Result<()> {
         let Message::Binary(bytes) = message else {
             let is_close = matches!(message, Message::Close(_));
             ensure!(!is_close, "the server closed the session");
@@ -236,13 +282,27 @@ impl<'a, M: Media> Session<'a, M> {
         };
         let response = proto::SignalResponse::decode(bytes).context("an unreadable message")?;
         match response.message {
-            Some(Response::Join(_)) => self.announce_tracks().await,
+            Some(Response::Join(join)) => {
+                self.sid = join.participant.map(|me| me.sid).unwrap_or_default();
+                self.note(join.other_participants);
+                self.announce_tracks().await
+            }
+            Some(Response::Reconnect(_)) => self.say_what_there_is().await,
+            Some(Response::Update(update)) => {
+                self.note(update.participants);
+                Ok(())
+            }
             Some(Response::Answer(answer)) => {
                 self.is_offer_in_flight = false;
                 self.media.on_answer(&answer.sdp).await?;
                 self.offer_if_wanted().await
             }
-            Some(Response::TrackPublished(published)) => self.on_accepted(&published.cid).await,
+            Some(Response::TrackPublished(published)) => {
+                let cid = published.cid.clone();
+                self.own.retain(|track| track.cid != cid);
+                self.own.push(published);
+                self.on_accepted(&cid).await
+            }
             Some(Response::MediaSectionsRequirement(required)) => {
                 self.media
                     .add_receiving(Kind::Audio, required.num_audios)
@@ -253,10 +313,12 @@ impl<'a, M: Media> Session<'a, M> {
                 self.is_offer_wanted = true;
                 self.offer_if_wanted().await
             }
-            Some(Response::Trickle(trickle)) => self.on_trickle(&trickle.candidate_init).await,
+            Some(Response::Offer(offered)) => self.on_offer(&offered).await,
+            Some(Response::Trickle(trickle)) => self.on_trickle(&trickle).await,
             Some(Response::Leave(leave)) => bail!("told to leave (reason {})", leave.reason),
             Some(Response::RequestResponse(refusal)) if refusal.reason != 0 => {
-                bail!("a request was refused (reason {})", refusal.reason)
+                self.refused += 1;
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -271,6 +333,58 @@ impl<'a, M: Media> Session<'a, M> {
         // The run may have ended before.
         let _ = self.signals.events.send(event);
         Ok(())
+    }
+
+    /// Keeps which tracks there are.
+    fn note(&mut self, participants: Vec<proto::ParticipantInfo>) {
+        for one in participants.into_iter().filter(|one| one.sid != self.sid) {
+            self.others.remove(&one.sid);
+            if one.state == proto::participant_info::State::Disconnected as i32 {
+                continue;
+            }
+            let tracks = one.tracks.into_iter();
+            let tracks =
+                tracks.map(|track| (track.r#type == proto::TrackType::Video as i32, track.sid));
+            self.others.insert(one.sid, tracks.collect());
+        }
+    }
+
+    /// Breaks the signalling connection without a word, if it has no TLS.
+    pub(crate) fn break_off(&self) {
+        if let MaybeTlsStream::Plain(stream) = self.stream.get_ref() {
+            // One that is broken already needs no breaking.
+            let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Asks for the seat over a new signalling connection, and gives the old one.
+    pub(crate) async fn come_back(&mut self) -> Result<Socket> {
+        self.is_back = false;
+        let back = returning(&self.sid);
+        let target = match self.spec.has_two {
+            true => options(&back),
+            false => wrapped(&back),
+        };
+        let fresh = open(self.server, &self.token, &target).await?;
+        Ok(std::mem::replace(&mut self.stream, fresh))
+    }
+
+    /// Tells the server, after it has given the seat back, what is there; offers come afterwards.
+    async fn say_what_there_is(&mut self) -> Result<()> {
+        self.is_back = true;
+        let state = proto::SyncState {
+            publish_tracks: self.own.clone(),
+            subscription: Some(proto::UpdateSubscription {
+                track_sids: self.declined.iter().cloned().collect(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        self.send(Request::SyncState(state)).await?;
+        // With a connection of its own for receiving, there may be nothing to offer.
+        let has_offered = self.offers > 1 || !self.spec.has_two;
+        (self.is_offer_in_flight, self.is_offer_wanted) = (false, has_offered);
+        self.offer_if_wanted().await
     }
 
     async fn announce_tracks(&mut self) -> Result<()> {
@@ -308,15 +422,30 @@ impl<'a, M: Media> Session<'a, M> {
         self.send(Request::Offer(offer(sdp, self.offers))).await
     }
 
-    async fn on_trickle(&mut self, json: &str) -> Result<()> {
-        let init: serde_json::Value = serde_json::from_str(json).context("a candidate")?;
-        match init["candidate"].as_str() {
-            Some(candidate) => self.media.add_candidate(candidate).await,
-            None => Ok(()),
+    async fn on_offer(&mut self, offered: &proto::SessionDescription) -> Result<()> {
+        let subscriber = self.subscriber.as_mut().context("an offer out of place")?;
+        let answer = proto::SessionDescription {
+            r#type: "answer".to_owned(),
+            ..offer(subscriber.answer(&offered.sdp)?, offered.id)
+        };
+        self.send(Request::Answer(answer)).await
+    }
+
+    async fn on_trickle(&mut self, trickle: &proto::TrickleRequest) -> Result<()> {
+        let init: serde_json::Value =
+            serde_json::from_str(&trickle.candidate_init).context("a candidate")?;
+        let is_for_subscriber = trickle.target == proto::SignalTarget::Subscriber as i32;
+        match (init["candidate"].as_str(), &mut self.subscriber) {
+            (Some(candidate), Some(subscriber)) if is_for_subscriber => {
+                subscriber.add_candidate(candidate)
+            }
+            (Some(candidate), _) => self.media.add_candidate(candidate).await,
+            (None, _) => Ok(()),
         }
     }
 
-    async fn ping(&mut self) -> Result<()> {
+    /// Says that it lives.
+    pub(crate) async fn ping(&mut self) -> Result<()> {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
         self.send(Request::PingReq(proto::Ping {
             timestamp: millis,
@@ -325,16 +454,21 @@ impl<'a, M: Media> Session<'a, M> {
         .await
     }
 
-    async fn leave(&mut self) -> Result<()> {
+    /// Says goodbye.
+    pub(crate) async fn leave(&mut self) -> Result<()> {
         // The server may be gone already, which is where we are going.
         let _ = self
             .send(Request::Leave(proto::LeaveRequest::default()))
             .await;
         let _ = self.stream.close(None).await;
+        // While something of the server's is unread, closing would take the goodbye back.
+        let rest = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, rest).await;
         Ok(())
     }
 
-    async fn send(&mut self, request: Request) -> Result<()> {
+    /// Sends one request.
+    pub(crate) async fn send(&mut self, request: Request) -> Result<()> {
         let bytes = proto::SignalRequest {
             message: Some(request),
         }
@@ -346,94 +480,13 @@ impl<'a, M: Media> Session<'a, M> {
     }
 }
 
-fn announced(spec: &JoinSpec) -> Vec<Announced> {
-    let tracks = spec.tracks.iter().enumerate();
-    tracks
-        .map(|(index, track)| Announced {
-            track: track.clone(),
-            cid: format!("load-{}-{index}", spec.id),
-            ssrcs: (0..track.layers())
-                .map(|layer| ssrc_of(spec.id, index, layer))
-                .collect(),
-        })
-        .collect()
-}
-
-fn offer(sdp: String, id: u32) -> proto::SessionDescription {
-    proto::SessionDescription {
-        r#type: "offer".to_owned(),
-        sdp,
-        id,
-        ..Default::default()
-    }
-}
-
-fn join_request(sdp: String) -> String {
-    let join = proto::JoinRequest {
-        client_info: Some(proto::ClientInfo {
-            sdk: proto::client_info::Sdk::Rust as i32,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            protocol: 17,
-            ..Default::default()
-        }),
-        connection_settings: Some(proto::ConnectionSettings {
-            auto_subscribe: true,
-            ..Default::default()
-        }),
-        publisher_offer: Some(offer(sdp, 1)),
-        ..Default::default()
-    };
-    let wrapped = proto::WrappedJoinRequest {
-        compression: 0,
-        join_request: join.encode_to_vec(),
-    };
-    URL_SAFE_NO_PAD.encode(wrapped.encode_to_vec())
-}
-
-fn add_track(track: &TrackSpec, cid: &str) -> proto::AddTrackRequest {
-    let request = proto::AddTrackRequest {
-        cid: cid.to_owned(),
-        ..Default::default()
-    };
-    let Content::Video(video) = track.content else {
-        return proto::AddTrackRequest {
-            name: "voice".to_owned(),
-            r#type: proto::TrackType::Audio as i32,
-            source: proto::TrackSource::Microphone as i32,
-            disable_red: true,
-            ..request
-        };
-    };
-    let (name, source) = if track.is_screen {
-        ("screen", proto::TrackSource::ScreenShare)
-    } else {
-        ("camera", proto::TrackSource::Camera)
-    };
-    let layers = (0..track.layers()).map(|layer| {
-        let below = track.layers() - 1 - layer;
-        let is_single = track.layers() == 1;
-        proto::VideoLayer {
-            quality: if is_single { 2 } else { layer as i32 },
-            width: 1_280 >> below,
-            height: 720 >> below,
-            bitrate: (video.packets >> below) * video.fps * video.packet_size as u32 * 8,
-            rid: if is_single {
-                String::new()
-            } else {
-                sdp::RIDS[layer as usize].to_owned()
-            },
-            ..Default::default()
-        }
-    });
-    proto::AddTrackRequest {
-        name: name.to_owned(),
-        r#type: proto::TrackType::Video as i32,
-        source: source as i32,
-        width: 1_280,
-        height: 720,
-        layers: layers.collect(),
-        ..request
-    }
+async fn open(server: &Server, token: &str, target: &str) -> Result<Socket> {
+    let url = format!("{}{target}", server.url);
+    let mut request = url.into_client_request().context("the server's address")?;
+    let bearer = format!("Bearer {token}").parse()?;
+    request.headers_mut().insert("authorization", bearer);
+    let opened = tokio_tungstenite::connect_async(request).await;
+    Ok(opened.context("opening the WebSocket")?.0)
 }
 
 #[cfg(test)]
@@ -458,19 +511,6 @@ mod tests {
         assert_eq!(host("wss://[::1]:443/x").as_deref(), Some("::1"));
         assert_eq!(host("ws://localhost:1").as_deref(), Some("127.0.0.1"));
         assert_eq!(host("wss://media.example"), None);
-    }
-
-    #[test]
-    fn a_join_request_decodes_to_what_went_in() {
-        let text = join_request("v=0".into());
-        let bytes = URL_SAFE_NO_PAD.decode(text).expect("base64url");
-        let wrapped = proto::WrappedJoinRequest::decode(&bytes[..]).expect("wrapped");
-        let join = proto::JoinRequest::decode(&wrapped.join_request[..]).expect("join");
-        assert_eq!(
-            join.publisher_offer.map(|offer| offer.sdp).as_deref(),
-            Some("v=0")
-        );
-        assert!(join.connection_settings.is_some_and(|s| s.auto_subscribe));
     }
 
     #[test]

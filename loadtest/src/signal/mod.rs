@@ -7,8 +7,10 @@
 #[cfg(feature = "full")]
 pub(crate) mod full;
 pub(crate) mod janus;
-mod light;
+pub(crate) mod light;
 pub(crate) mod livekit;
+mod requests;
+pub(crate) mod subscriber;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -37,6 +39,8 @@ pub(crate) struct JoinSpec {
     pub(crate) tracks: Vec<TrackSpec>,
     /// Others in the room who publish, for servers that must be asked for each of them.
     pub(crate) publishers: u32,
+    /// Whether it receives over a connection of its own, as older clients do.
+    pub(crate) has_two: bool,
 }
 
 /// A track to publish.
@@ -156,10 +160,7 @@ impl Signals {
         // Without it every datagram comes alone, which costs CPU time and changes no figure.
         let _ = sys::join_received_trains(socket.as_fd());
         socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20)?;
-        let credentials = Credentials {
-            ufrag: random_text(8),
-            password: random_text(24),
-        };
+        let credentials = fresh_credentials();
         let mut address = socket.local_addr()?;
         if address.ip().is_unspecified() {
             address.set_ip(IpAddr::from([127, 0, 0, 1]));
@@ -329,6 +330,13 @@ fn choose(candidates: &[SocketAddr], host: Option<IpAddr>) -> Option<SocketAddr>
     find(&|candidate| Some(candidate.ip()) == host)
         .or_else(|| find(&|candidate| candidate.ip().is_loopback()))
         .or_else(|| find(&|candidate| candidate.is_ipv4()))
+}
+
+fn fresh_credentials() -> Credentials {
+    Credentials {
+        ufrag: random_text(8),
+        password: random_text(24),
+    }
 }
 
 /// Letters and digits nobody can guess, for ICE credentials.
