@@ -10,7 +10,7 @@ cargo build --release --workspace
 loadtest/peers/server.sh target/release/consilium \
   target/release/loadtest soak --minutes "${MINUTES:-30}" --page docs/benchmarks.md "$@"
 CONSILIUM_WEBHOOK__URLS='["http://127.0.0.1:17890/"]' CONSILIUM_WEBHOOK__API_KEY=devkey \
-  CONSILIUM_WEBHOOK__TIMEOUT=2 CONSILIUM_ROOMS__SPILL_BUSY_SHARE=0 \
+  CONSILIUM_WEBHOOK__TIMEOUT=2 CONSILIUM_ROOMS__SPILL_BUSY_SHARE=0 CONSILIUM_ROOMS__RESUME_TIMEOUT=15 \
   loadtest/peers/server.sh target/release/consilium \
   target/release/loadtest churn --minutes "${MINUTES:-30}" --page docs/benchmarks.md
 CONSILIUM_KILLS=${KILLS:-50}
