@@ -151,12 +151,15 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
         };
-        participant.asked_at = None;
         // Some SDKs offer sections to receive in over either connection.
         if participant.connections == Connections::Two {
+            participant.asked_at = None;
             return;
         }
         let lost = participant.subscriptions.slots.learn(&receiving(offer));
+        if !participant.subscriptions.slots.is_offer_awaited() {
+            participant.asked_at = None;
+        }
         self.unsubscribe(key, &lost);
     }
 

@@ -109,7 +109,6 @@ impl SlotTable {
     /// Takes note of the sections that an offer has for receiving. Sections that vanished, or are
     /// used otherwise now, lose their track; what they carried is returned.
     pub fn learn(&mut self, offered: &[(Mid, MediaKind)]) -> Vec<Assignment> {
-        self.is_offer_awaited = false;
         let mut lost = Vec::new();
         self.slots.retain_mut(|slot| {
             let is_offered = offered.contains(&(slot.mid, slot.kind));
@@ -131,6 +130,9 @@ impl SlotTable {
                 *awaited = awaited.saturating_sub(1);
             }
         }
+        // An offer that was under way when sections were asked for has none of them: another must
+        // come, and clients have been seen to forget it.
+        self.is_offer_awaited = self.awaited != PerKind::default();
         lost
     }
 
@@ -380,8 +382,12 @@ mod tests {
         table.learn(&offered);
         answer(&mut table);
         assert_eq!(table.requirement(&wanted), None);
+        assert!(table.is_offer_awaited(), "that is to be asked for again");
         table.forget_requirement();
         assert_eq!(table.requirement(&wanted), need(0, 1));
+        let offered = [&offered[..], &[(mid("2"), MediaKind::Video)]].concat();
+        table.learn(&offered);
+        assert!(!table.is_offer_awaited());
     }
 
     #[test]
