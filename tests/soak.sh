@@ -22,4 +22,4 @@ tests/run-e2e.sh a_kill_costs
 CONSILIUM_REPLAY_SECONDS=${REPLAY_SECONDS:-120} tests/run-e2e.sh replay
 CONSILIUM_WHOLE=1
 export CONSILIUM_WHOLE
-tests/run-e2e.sh with_each_on_another_worker the_python_suite
+tests/run-e2e.sh with_each_on_another_worker the_python_suite every_client_meets

@@ -12,10 +12,16 @@ export class Bare {
 
   // Joins with a fake camera and microphone of one's own and publishes both.
   static async join(identity, url, token, media, options = {}) {
+    const bare = await Bare.enter(await launch(media), identity, url, token, options);
+    await bare.page.evaluate(() => window.room.localParticipant.enableCameraAndMicrophone());
+    return bare;
+  }
+
+  // Joins in a window of its own of a browser and publishes nothing.
+  static async enter(browser, identity, url, token, options = {}) {
     const bare = new Bare();
-    bare.identity = identity;
-    bare.browser = await launch(media);
-    const context = await bare.browser.newContext({ permissions: ['camera', 'microphone'] });
+    Object.assign(bare, { identity, browser });
+    const context = await browser.newContext({ permissions: ['camera', 'microphone'] });
     bare.page = await context.newPage();
     bare.page.on('console', (line) => bare.console.push(`${line.type()}: ${line.text()}`));
     await bare.page.addInitScript({ path: PROOF });
@@ -40,6 +46,49 @@ export class Bare {
       (which) => window.proof.tone(document.querySelector(which)?.srcObject),
       `audio[data-identity="${identity}"]`,
     );
+  }
+
+  // The inbound stream of somebody's pictures.
+  async inbound(identity) {
+    return this.page.evaluate(
+      (which) => window.proof.inbound(document.querySelector(which)?.srcObject?.getTracks()[0]),
+      `video[data-identity="${identity}"]`,
+    );
+  }
+
+  // Publishes pictures that the page draws itself, with the SDK's options.
+  async show(rgb, picture, options) {
+    await this.page.evaluate(paint, [rgb, picture, options]);
+  }
+
+  // Publishes a tone that the page makes itself.
+  async speak(hz) {
+    await this.page.evaluate(hum, hz);
+  }
+
+  // Says which quality of somebody's pictures is wanted, by the SDK's name for it.
+  async want(identity, quality) {
+    await this.page.evaluate(
+      ([who, name]) => {
+        const camera = window.room.remoteParticipants.get(who).getTrackPublication('camera');
+        camera.setVideoQuality(window.LivekitClient.VideoQuality[name]);
+      },
+      [identity, quality],
+    );
+  }
+
+  // Takes the pictures back.
+  async hide() {
+    await this.page.evaluate(async () => {
+      const { localParticipant } = window.room;
+      const { track } = localParticipant.getTrackPublication('camera') ?? {};
+      if (track) await localParticipant.unpublishTrack(track);
+    });
+  }
+
+  // The pictures that are encoded: of what codec, how many, and how.
+  async sends() {
+    return this.page.evaluate(() => window.proof.outbound());
   }
 
   async say(text) {
@@ -73,6 +122,12 @@ export class Bare {
     await this.page.evaluate(() => window.room.disconnect());
     await this.browser.close();
   }
+
+  // Leaves the room and its window; the browser stays.
+  async close() {
+    await this.page.evaluate(() => window.room.disconnect());
+    await this.page.context().close();
+  }
 }
 
 // Runs in the page.
@@ -105,5 +160,45 @@ async function enter({ url, token, options }) {
     room.on(RoomEvent[event], () => window.events.push(event));
   }
   await room.connect(url, token);
-  await room.localParticipant.enableCameraAndMicrophone();
+}
+
+// Runs in the page: a wall of one colour with a white mark that moves.
+async function paint([[r, g, b], { width, height, rate }, publishing]) {
+  const canvas = document.createElement('canvas');
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext('2d');
+  let n = 0;
+  const draw = () => {
+    const side = width / 8;
+    context.fillStyle = `rgb(${r} ${g} ${b})`;
+    context.fillRect(0, 0, width, height);
+    context.fillStyle = 'white';
+    context.fillRect((n++ * 16) % (width - side), height / 2, side, side);
+  };
+  draw();
+  setInterval(draw, 1_000 / rate);
+  const [camera] = canvas.captureStream(rate).getVideoTracks();
+  const { Track } = window.LivekitClient;
+  await window.room.localParticipant.publishTrack(camera, {
+    ...publishing,
+    source: Track.Source.Camera,
+  });
+}
+
+// Runs in the page. Without pauses: a tone that never changes is noise for an encoder that may pause.
+async function hum(hz) {
+  const context = new AudioContext();
+  await context.resume();
+  const [oscillator, gain] = [context.createOscillator(), context.createGain()];
+  const end = context.createMediaStreamDestination();
+  oscillator.frequency.value = hz;
+  gain.gain.value = 0.25;
+  oscillator.connect(gain).connect(end);
+  oscillator.start();
+  const { Track } = window.LivekitClient;
+  const [microphone] = end.stream.getAudioTracks();
+  await window.room.localParticipant.publishTrack(microphone, {
+    source: Track.Source.Microphone,
+    dtx: false,
+  });
 }

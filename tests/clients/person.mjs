@@ -90,7 +90,7 @@ export class Person {
       other.frames += 1;
       other.size = [frame.width, frame.height];
       // Looking at every pixel of every frame would cost more than decoding them.
-      if (other.frames % 8 !== 1) continue;
+      if (other.frames % 7 !== 1) continue;
       const { grid, mean } = sample(frame);
       if (before) {
         const change = grid.reduce((sum, v, i) => sum + Math.abs(v - before[i]), 0) / grid.length;
@@ -132,7 +132,10 @@ export class Person {
     }
   }
 
-  async show(rgb, { width = WIDTH, height = HEIGHT, simulcast = true, isNumbered = false } = {}) {
+  async show(
+    rgb,
+    { width = WIDTH, height = HEIGHT, rate = FRAMES_PER_SECOND, isNumbered = false, ...more } = {},
+  ) {
     const source = new VideoSource(width, height);
     const track = LocalVideoTrack.createVideoTrack('camera', source);
     let n = 0;
@@ -144,9 +147,16 @@ export class Person {
     };
     // Until it is given a first picture the SDK sends black ones.
     capture();
-    const timer = setInterval(capture, 1_000 / FRAMES_PER_SECOND);
+    const timer = setInterval(capture, 1_000 / rate);
     this.#feeds.push({ stop: () => clearInterval(timer) });
-    return this.#publish(track, TrackSource.SOURCE_CAMERA, { simulcast });
+    return this.#publish(track, TrackSource.SOURCE_CAMERA, { simulcast: true, ...more });
+  }
+
+  // Takes the pictures back.
+  async hide() {
+    const published = [...this.room.localParticipant.trackPublications.values()];
+    const camera = published.find(({ source }) => source === TrackSource.SOURCE_CAMERA);
+    if (camera) await this.room.localParticipant.unpublishTrack(camera.sid);
   }
 
   async #publish(track, source, more = {}) {
@@ -158,15 +168,38 @@ export class Person {
     await this.room.localParticipant.sendText(text, { topic: 'lk.chat' });
   }
 
-  // The inbound streams as the engine counts them, by kind.
-  async inbound() {
+  // What the engine counts, of one kind of report, and its codecs by name.
+  async #counted(kind) {
     const { publisherStats, subscriberStats } = await this.room.getRtcStats();
-    const seen = new Map();
-    for (const { stats } of [...publisherStats, ...subscriberStats]) {
-      if (stats.case === 'inboundRtp') seen.set(stats.value.rtc.id, stats.value);
-    }
-    return [...seen.values()].map(({ stream, received, inbound }) => ({
+    const all = [...publisherStats, ...subscriberStats].map(({ stats }) => stats);
+    const of = (which) => all.filter((one) => one.case === which).map((one) => one.value);
+    const codecs = new Map(of('codec').map(({ rtc, codec }) => [rtc.id, codec.mimeType]));
+    // With one connection both lists are the same.
+    const found = new Map(of(kind).map((one) => [one.rtc.id, one]));
+    return [...found.values()].map((one) => ({ ...one, codec: codecs.get(one.stream.codecId) }));
+  }
+
+  // The pictures that are encoded here, of all sizes of them together.
+  async sends() {
+    const sent = (await this.#counted('outboundRtp')).filter((one) => one.stream.kind === 'video');
+    const used = sent.find(({ outbound }) => outbound.framesEncoded > 0);
+    if (!used) return null;
+    return {
+      codec: used.codec,
+      frames: sent.reduce((sum, { outbound }) => sum + outbound.framesEncoded, 0),
+      encoder: used.outbound.encoderImplementation,
+      mode: used.outbound.scalabilityMode,
+      sizes: sent.map(({ outbound }) => outbound.frameWidth),
+    };
+  }
+
+  // The inbound streams as the engine counts them.
+  async inbound() {
+    const received = await this.#counted('inboundRtp');
+    return received.map(({ stream, received, inbound, codec }) => ({
       kind: stream.kind,
+      track: inbound.trackIdentifier,
+      codec,
       ssrc: stream.ssrc,
       packets: Number(received.packetsReceived),
       lost: Number(received.packetsLost),

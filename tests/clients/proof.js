@@ -120,9 +120,11 @@
       for (const transport of transports) {
         const receiver = transport.getReceivers().find((r) => r.track?.id === track?.id);
         if (!receiver) continue;
-        for (const report of (await receiver.getStats()).values()) {
+        const all = await receiver.getStats();
+        for (const report of all.values()) {
           if (report.type === 'inbound-rtp') {
             return {
+              codec: all.get(report.codecId)?.mimeType,
               packets: report.packetsReceived,
               lost: report.packetsLost,
               frames: report.framesDecoded,
@@ -137,6 +139,21 @@
         }
       }
       return null;
+    },
+
+    // The pictures that are encoded here, of all sizes of them together.
+    async outbound() {
+      const all = await reports();
+      const sent = all.filter(({ type, kind }) => type === 'outbound-rtp' && kind === 'video');
+      const used = sent.find((report) => report.framesEncoded > 0);
+      if (!used) return null;
+      return {
+        codec: all.find((report) => report.id === used.codecId)?.mimeType,
+        frames: sent.reduce((sum, report) => sum + (report.framesEncoded ?? 0), 0),
+        encoder: used.encoderImplementation,
+        mode: used.scalabilityMode,
+        sizes: sent.map((report) => report.frameWidth ?? 0),
+      };
     },
 
     // Watches the picture that `selector` finds, wherever the page moves it, until `unwatch`: its

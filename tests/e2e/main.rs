@@ -10,6 +10,7 @@ mod disk;
 mod export;
 mod firefox;
 mod hostile;
+mod matrix;
 mod networks;
 mod opened;
 mod page;
