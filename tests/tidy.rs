@@ -175,3 +175,25 @@ fn no_file_is_named_by_a_word_that_says_nothing() {
         assert!(!empty.contains(&&*stem), "{}", shown(&path));
     }
 }
+
+#[test]
+fn every_test_that_the_table_of_attacks_names_exists() {
+    let table = read(&root().join("docs/attacks.md"));
+    let is_name = |word: &&str| {
+        let letters = word
+            .chars()
+            .all(|sign| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '_');
+        letters && word.contains('_')
+    };
+    let words = table.split('`').skip(1).step_by(2);
+    let named: Vec<_> = words.filter(is_name).collect();
+    assert!(named.len() > 50, "only {} tests are named", named.len());
+    let code: String = files(&root(), "rs").iter().map(|path| read(path)).collect();
+    let missing: Vec<_> = named
+        .into_iter()
+        .filter(|name| {
+            !code.contains(&format!("fn {name}(")) && !code.contains(&format!("\"{name}\""))
+        })
+        .collect();
+    assert!(missing.is_empty(), "not in the tree: {missing:#?}");
+}

@@ -183,6 +183,49 @@ fn reports_and_feedback_allocate_nothing_either() {
     assert!(counted <= 3, "{counted} allocations in two seconds");
 }
 
+#[test]
+fn a_hostile_datagram_allocates_nothing() {
+    let mut call = Call::new();
+    let peer = &call.sim.clients[0].peer;
+    let mut cut = peer.check(true);
+    cut.truncate(60);
+    let mut media = vec![0x80, 111];
+    media.resize(100, 7);
+    let mut control = vec![0x80, 200];
+    control.resize(60, 7);
+    let stranger: SocketAddr = "203.0.113.66:666".parse().expect("an address");
+    let bad = [
+        (
+            stranger,
+            peer.check_signed_with("a password that nobody has"),
+        ),
+        (stranger, cut),
+        (stranger, vec![0; 1_200]),
+        (stranger, vec![70; 100]),
+        (stranger, vec![22; 100]),
+        (stranger, media.clone()),
+        (call.from, media),
+        (call.from, control),
+    ];
+    let now = call.sim.now;
+    let rounds = 1_000;
+    let mut recorded: Vec<_> = (0..rounds)
+        .flat_map(|_| bad.clone())
+        .map(|(from, datagram)| (from, [(now, datagram)]))
+        .collect();
+    let shard = &mut call.sim.shards[0];
+    let before: u64 = shard.stats().rejects.iter().sum();
+    let mut sent = 0;
+    let counted = allocations(|| {
+        for (from, datagram) in &mut recorded {
+            sent += play(shard, *from, datagram, false);
+        }
+    });
+    let rejected = shard.stats().rejects.iter().sum::<u64>() - before;
+    assert_eq!(rejected, rounds * bad.len() as u64, "each is refused");
+    assert_eq!((sent, counted), (0, 0), "answers, allocations");
+}
+
 /// The call is recorded from now on.
 fn record(call: &mut Call) -> TapReader {
     let memory = TapMemory::new(&sfu::config::Limits::default());

@@ -268,7 +268,7 @@ mod tests {
     use crate::config::{Limits, Secret};
     use crate::outbox::{self, Notice, Outbox};
     use crate::store::Store;
-    use crate::wire::proto::WebhookEvent;
+    use crate::wire::proto::{ParticipantInfo, WebhookEvent};
 
     const SECRET: &str = "a-secret-of-more-than-thirty-two-bytes";
 
@@ -406,6 +406,95 @@ mod tests {
         assert_eq!(event.event, "room_finished");
         let told = sending.metrics.render(0, None);
         assert!(told.contains("webhooks_lost_total 1"), "{told}");
+    }
+
+    /// What becomes due by `now` is taken to receivers of which one may be down. Returns how often
+    /// that one refused.
+    async fn deliver_due(
+        lanes: &mut Lanes,
+        feed: &mut Feed,
+        now: Instant,
+        down: Option<&str>,
+        taken: &mut Vec<(LaneKey, WebhookEvent)>,
+    ) -> usize {
+        while let Ok(fresh) = feed.fresh.try_recv() {
+            lanes.add(fresh);
+        }
+        let mut refused = 0;
+        while let Some((lane, id)) = lanes.take(now) {
+            let is_taken = down != Some(&*lane.0);
+            if is_taken {
+                let (reply, body) = oneshot::channel();
+                let asked = feed.jobs.send(Job::Body(id, reply)).await;
+                assert!(asked.is_ok());
+                let (body, _) = body.await.expect("answered").expect("it is kept");
+                let event = serde_json::from_slice(&body).expect("proto-JSON");
+                taken.push((lane.clone(), event));
+                assert!(feed.jobs.send(Job::Forget(id)).await.is_ok());
+            } else {
+                refused += 1;
+            }
+            lanes.done(&lane, is_taken, now);
+        }
+        refused
+    }
+
+    #[tokio::test]
+    async fn ten_minutes_without_a_receiver_lose_nothing_and_hold_up_nobody_else() {
+        const ROOMS: [&str; 3] = ["mdt", "ward", "icu"];
+        const DOWN: &str = "https://down.example/";
+        const WELL: &str = "https://well.example/";
+        let config = WebhookConfig {
+            urls: vec![DOWN.into(), WELL.into()],
+            ..WebhookConfig::default()
+        };
+        let metrics: Arc<Metrics> = Arc::default();
+        let store = Store::in_memory().expect("opens");
+        let (outbox, mut feed) = outbox::start(store, &config, &metrics).expect("starts");
+        let (mut lanes, mut taken, mut refused) = (Lanes::default(), Vec::new(), 0);
+        let begin = Instant::now();
+        for second in 0..600_u32 {
+            for room in ROOMS {
+                // A room never waits for it: this is no future.
+                outbox.put(Notice {
+                    room: room.to_owned(),
+                    event: WebhookEvent {
+                        event: "participant_joined".to_owned(),
+                        participant: Some(ParticipantInfo {
+                            version: second,
+                            ..ParticipantInfo::default()
+                        }),
+                        ..WebhookEvent::default()
+                    },
+                });
+            }
+            outbox.flush().await;
+            let now = begin + Duration::from_secs(second.into());
+            refused += deliver_due(&mut lanes, &mut feed, now, Some(DOWN), &mut taken).await;
+            assert!(taken.iter().all(|((url, _), _)| url == WELL));
+            let due = (second as usize + 1) * ROOMS.len();
+            assert_eq!(taken.len(), due, "the other receiver hears at once");
+        }
+        // One of each room, after 1, 2, 4, 8, 16, 32 and then every 60 seconds.
+        assert_eq!(refused, 15 * ROOMS.len());
+
+        let now = begin + Duration::from_secs(600) + WAIT_MAX;
+        deliver_due(&mut lanes, &mut feed, now, None, &mut taken).await;
+        for url in [DOWN, WELL] {
+            let of_url = taken.iter().filter(|((to, _), _)| to == url);
+            let ids: std::collections::BTreeSet<_> = of_url.map(|(_, event)| &event.id).collect();
+            assert_eq!(ids.len(), 600 * ROOMS.len(), "each event once");
+            for room in ROOMS {
+                let lane = (url.to_owned(), room.to_owned());
+                let of_lane = taken.iter().filter(|(to, _)| *to == lane);
+                let number = |event: &WebhookEvent| Some(event.participant.as_ref()?.version);
+                let order: Vec<_> = of_lane.filter_map(|(_, event)| number(event)).collect();
+                assert_eq!(order, (0..600).collect::<Vec<_>>(), "{room}");
+            }
+        }
+        assert!(lanes.0.is_empty());
+        let told = metrics.render(0, None);
+        assert!(told.contains("webhooks_lost_total 0\n"), "{told}");
     }
 
     #[tokio::test]

@@ -5,10 +5,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use signaling::config::{DEV_KEY, Limits, SignalingConfig, TlsConfig};
 use signaling::http::listener::Listener;
 use signaling::http::tls::Certificate;
@@ -27,11 +28,11 @@ struct Door {
 impl Door {
     fn open(config: SignalingConfig) -> Self {
         let runtime = Runtime::new().expect("threads");
-        let acceptor = config.tls.as_ref().map(|config| {
-            Certificate::read(config)
-                .expect("a good certificate")
-                .acceptor()
-        });
+        let certificate = config
+            .tls
+            .as_ref()
+            .map(|config| Certificate::read(config).expect("a good certificate"));
+        let acceptor = certificate.as_ref().map(Certificate::acceptor);
         let (stop, stopped) = watch::channel(false);
         let address = runtime.block_on(async {
             let tcp = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -40,6 +41,10 @@ impl Door {
             let address = tcp.local_addr().expect("bound");
             let front = Arc::new(Front::new(config, None));
             front.set_ready(true);
+            if let Some(certificate) = certificate {
+                let metrics = Arc::clone(&front.metrics);
+                tokio::spawn(async move { certificate.follow(&metrics).await });
+            }
             let router = router(Arc::clone(&front));
             tokio::spawn(Listener::new(front, router, tcp, acceptor).run(stopped));
             address
@@ -265,29 +270,16 @@ fn joins_from_one_address_are_limited() {
 fn https_is_spoken_with_the_configured_certificate() {
     let folder = std::env::temp_dir().join(format!("consilium-tls-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key pair");
     let files = TlsConfig {
         cert: folder.join("cert.pem"),
         key: folder.join("key.pem"),
     };
-    std::fs::write(&files.cert, made.cert.pem()).expect("writable");
-    std::fs::write(&files.key, made.signing_key.serialize_pem()).expect("writable");
-
+    let root = write_pair(&files);
     let door = Door::open(SignalingConfig {
         tls: Some(files.clone()),
         ..SignalingConfig::dev()
     });
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("aws-lc-rs speaks TLS 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let session = rustls::ClientConnection::new(Arc::new(client), name).expect("a session");
-    let mut stream = rustls::StreamOwned::new(session, door.connect());
+    let mut stream = trusting(&door, root);
     stream
         .write_all(request("/healthz").as_bytes())
         .expect("written");
@@ -298,6 +290,81 @@ fn https_is_spoken_with_the_configured_certificate() {
     std::fs::write(&files.key, "no key").expect("writable");
     let error = Certificate::read(&files).expect_err("must be refused");
     assert!(error.to_string().starts_with("tls.key: "), "{error}");
+    std::fs::remove_dir_all(&folder).expect("ours");
+}
+
+type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+/// Makes a certificate for `localhost` and puts it where the door looks; the key first, because
+/// half of a pair is refused anyway.
+fn write_pair(files: &TlsConfig) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key pair");
+    let write = |path: &Path, text: String| {
+        let part = path.with_extension("part");
+        std::fs::write(&part, text).expect("writable");
+        std::fs::rename(&part, path).expect("writable");
+    };
+    write(&files.key, made.signing_key.serialize_pem());
+    write(&files.cert, made.cert.pem());
+    made.cert.der().clone()
+}
+
+/// A connection of somebody who trusts this certificate and no other.
+fn trusting(door: &Door, root: CertificateDer<'static>) -> Tls {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("aws-lc-rs speaks TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let session = rustls::ClientConnection::new(Arc::new(client), name).expect("a session");
+    rustls::StreamOwned::new(session, door.connect())
+}
+
+/// Asks without closing the connection; whether it is answered.
+fn is_answered(stream: &mut Tls) -> bool {
+    let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n");
+    let mut first = [0; 12];
+    let is_answered = asked.is_ok() && stream.read_exact(&mut first).is_ok();
+    // The rest of the answer, which is short.
+    let _ = is_answered.then(|| stream.read(&mut [0; 1_024]));
+    is_answered && &first == b"HTTP/1.1 200"
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_and_ends_no_connection() {
+    let folder = std::env::temp_dir().join(format!("consilium-renewed-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    let files = TlsConfig {
+        cert: folder.join("cert.pem"),
+        key: folder.join("key.pem"),
+    };
+    let old = write_pair(&files);
+    let door = Door::open(SignalingConfig {
+        tls: Some(files.clone()),
+        ..SignalingConfig::dev()
+    });
+    let mut open = trusting(&door, old.clone());
+    assert!(is_answered(&mut open));
+    // Half of a pair, and then the rest of it.
+    std::fs::write(&files.key, "no key").expect("writable");
+    let new = write_pair(&files);
+    // It is looked every ten seconds.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_answered(&mut trusting(&door, new.clone())) {
+        assert!(Instant::now() < deadline, "it is not shown");
+        // Who says nothing for ten seconds is sent away, with whatever certificate.
+        assert!(is_answered(&mut open));
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    assert!(
+        !is_answered(&mut trusting(&door, old)),
+        "the old one is gone"
+    );
+    assert!(is_answered(&mut open), "who was there has noticed nothing");
     std::fs::remove_dir_all(&folder).expect("ours");
 }
 

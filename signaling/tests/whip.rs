@@ -4,11 +4,13 @@
 
 mod server;
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
-use signaling::config::{DEV_KEY, Limits, SignalingConfig};
+use signaling::config::{DEV_KEY, Limits, Secret, SignalingConfig};
+use signaling::error::ConfigError;
 use signaling::token::{Grants, Keyring, VideoGrant};
 
 use self::server::Server;
@@ -306,6 +308,62 @@ async fn whoever_is_removed_has_no_session_and_no_way_back() {
     );
     let back = refusal(server.post("/whip", &token, &offer(VP8_OPUS))).await;
     assert_eq!(back.0, 401, "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_came_with_a_key_that_is_taken_away_is_out_within_two_seconds() {
+    let server = Server::start(Limits::default()).await;
+    let dev = SignalingConfig::dev().keys;
+    let ward = ("ward".to_owned(), Secret::new("w".repeat(32)));
+    let mut both = dev.clone();
+    both.insert(ward.0.clone(), ward.1.clone());
+    assert_eq!(server.changes.take_keys(&both).await, Ok(()));
+    let stays = server.publish("otoscope").await;
+    let grants = Grants {
+        identity: "scope".into(),
+        video: VideoGrant {
+            room: "consult".into(),
+            room_join: Some(true),
+            ..VideoGrant::default()
+        },
+        ..Grants::default()
+    };
+    let keyring = Keyring::new([(&ward.0, &ward.1)], &Limits::default());
+    let theirs = keyring.mint("ward", &grants, Duration::from_secs(60));
+    let theirs = theirs.expect("their own key");
+    let opened = send(server.post("/whip", &theirs, &offer(VP8_OPUS))).await;
+    assert_eq!(opened.status(), 201);
+    let path = header(&opened, "location");
+    assert_eq!(server.people().await.len(), 2);
+
+    // Without any key nobody could join: the old ones stay.
+    let refused = server.changes.take_keys(&BTreeMap::new()).await;
+    assert_eq!(refused, Err(ConfigError::NoKeys));
+    assert_eq!(server.people().await.len(), 2);
+
+    let told = Instant::now();
+    assert_eq!(server.changes.take_keys(&dev).await, Ok(()));
+    while server.people().await.len() > 1 {
+        assert!(told.elapsed() < Duration::from_secs(2), "he is still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("out after {:?}", told.elapsed());
+    assert_eq!(server.metric("participants_without_key_total").await, "1");
+    // The room takes him out first; his session hears of it.
+    while server.metric("whip_sessions").await != "1" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let ended = status(server.patch(&path, &theirs, "*", &credentials("efgh"))).await;
+    assert_eq!(ended, 401);
+    let back = refusal(server.post("/whip", &theirs, &offer(VP8_OPUS))).await;
+    assert_eq!(back.0, 401, "{back:?}");
+    let token = token("otoscope");
+    let restarted = send(server.patch(&stays.path, &token, "*", &credentials("ijkl"))).await;
+    assert_eq!(
+        restarted.status(),
+        200,
+        "who came with the other key goes on"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use reqwest::Client;
 use sfu::config::SfuConfig;
 use sfu::handle::Sfu;
-use signaling::app::{App, Media};
+use signaling::app::{App, Changes, Media};
 use signaling::config::{Limits, SignalingConfig};
 use signaling::store::Store;
 use tokio::sync::watch;
@@ -14,6 +14,12 @@ pub(crate) struct Server {
     pub(crate) base: String,
     /// Asks it.
     pub(crate) client: Client,
+    /// By which it can be changed.
+    #[allow(
+        dead_code,
+        reason = "not every test binary that includes this changes it"
+    )]
+    pub(crate) changes: Changes,
     _stop: watch::Sender<bool>,
 }
 
@@ -38,12 +44,14 @@ impl Server {
         let app = App::new(config, media, store, None).expect("a good configuration");
         let bound = app.bind().await.expect("a free port");
         let base = format!("http://{}", bound.address().expect("bound"));
+        let changes = bound.changes();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(bound.run(stopped));
         let client = Client::builder().no_proxy().build().expect("a client");
         Self {
             base,
             client,
+            changes,
             _stop: stop,
         }
     }
