@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 deploy/build-web.sh
 # The whole workspace, so that the features of dependencies agree and nothing is built twice.
 cargo build --release --workspace
-benches="--bench forward --bench relay --bench srtp --bench join"
+benches="--bench forward --bench relay --bench srtp --bench join --bench networks"
 # shellcheck disable=SC2086 # several words are meant
 cargo bench --workspace $benches --bench seal --bench trust --no-run
 tests/clients/install.sh

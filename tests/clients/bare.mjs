@@ -19,6 +19,13 @@ export class Bare {
 
   // Joins in a window of its own of a browser and publishes nothing.
   static async enter(browser, identity, url, token, options = {}) {
+    const bare = await Bare.open(browser, identity, url);
+    await bare.page.evaluate(enter, { url, token, options });
+    return bare;
+  }
+
+  // Opens a window with the SDK in it and joins nothing.
+  static async open(browser, identity, url) {
     const bare = new Bare();
     Object.assign(bare, { identity, browser });
     const context = await browser.newContext({ permissions: ['camera', 'microphone'] });
@@ -26,9 +33,8 @@ export class Bare {
     bare.page.on('console', (line) => bare.console.push(`${line.type()}: ${line.text()}`));
     await bare.page.addInitScript({ path: PROOF });
     // A page of nothing that comes from loopback, which may speak with others there.
-    await bare.page.goto(`${url.replace('ws:', 'http:')}/healthz`);
+    await bare.page.goto(`${url.replace(/^ws/, 'http')}/healthz`);
     await bare.page.addScriptTag({ path: SDK });
-    await bare.page.evaluate(enter, { url, token, options });
     return bare;
   }
 

@@ -15,6 +15,19 @@ pub const NAME_PART: &str = "in_a_namespace";
 /// The address beside loopback; `tests/in-a-namespace.sh` makes it.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
+/// Runs `body` inside, in a program that is no test: the program itself is started once more.
+pub fn around(body: impl FnOnce()) {
+    if std::env::var_os(MARK).is_some() {
+        return body();
+    }
+    let status = Command::new(tree::root().join("tests/in-a-namespace.sh"))
+        .arg(std::env::current_exe().expect("the binary knows its path"))
+        .env(MARK, "1")
+        .status()
+        .expect("the script starts");
+    assert!(status.success(), "failed inside: {status}");
+}
+
 const MARK: &str = "CONSILIUM_TEST_INSIDE";
 
 /// Runs `body` inside; `test` is the full name of the test that calls.
