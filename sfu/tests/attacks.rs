@@ -157,7 +157,7 @@ fn a_flood_of_bad_checks_is_answered_with_nothing() {
     }
     let answered: usize = sim.astray.iter().map(|(_, reply)| reply.len()).sum();
     let replies = sim.astray.len();
-    println!("{sent} bad checks of {bytes} bytes, {replies} replies of {answered} bytes");
+    eprintln!("{sent} bad checks of {bytes} bytes, {replies} replies of {answered} bytes");
     assert_eq!(replies, 0, "whoever has no password is not even told so");
     let after = sim.stats(0);
     let all: u64 = after.rejects.iter().sum::<u64>() - before.rejects.iter().sum::<u64>();
@@ -245,7 +245,7 @@ fn who_sends_ten_times_his_rate_with_good_keys_harms_nobody() {
     sim.clients[flooder].sources[0].interval = Duration::from_millis(20);
     let after = sim.stats(0);
     let policed = after.rejected(Reject::TooManyPackets) - before.rejected(Reject::TooManyPackets);
-    println!("{policed} of 50,000 packets were one too many");
+    eprintln!("{policed} of 50,000 packets were one too many");
     assert!(policed >= 38_000, "{policed}");
     assert!(after.slabs_used < before.slabs_used + 1_100);
     call.assert_unharmed(&sim);
@@ -366,7 +366,7 @@ fn absurd_feedback_costs_at_most_a_fifth_of_what_is_sent_and_nobody_else_anythin
     let after = sim.stats(0);
     let (received_now, repaired_now) = counted(&sim, liar);
     let (sent, resent) = (received_now - received, repaired_now - repaired);
-    println!("{sent} packets, {resent} retransmissions");
+    eprintln!("{sent} packets, {resent} retransmissions");
     // A fifth of all that he was ever sent, and 64 KB that everybody has at the start.
     let percent = Limits::default().resend_percent_max as usize;
     let bound = received_now * percent / 100 + 75;
