@@ -43,7 +43,7 @@ pub(super) enum Order {
     Choose(u64),
     /// Send a reliable message.
     Say,
-    /// Want everything again.
+    /// Want everything again, in full, and be heard.
     Settle,
 }
 
@@ -206,10 +206,7 @@ impl Seat<'_> {
                 self.say();
                 Ok(())
             }
-            Order::Settle => match self.session.declined.take() {
-                Some(sid) => self.subscribe(sid, true).await,
-                None => Ok(()),
-            },
+            Order::Settle => self.settle().await,
             Order::Leave | Order::Vanish | Order::Freeze => Ok(()),
         }
     }
@@ -249,6 +246,22 @@ impl Seat<'_> {
         };
         let request = proto::MuteTrackRequest { sid, muted };
         self.session.send(Request::Mute(request)).await
+    }
+
+    /// Takes back whatever would keep media from it or from others.
+    async fn settle(&mut self) -> Result<()> {
+        self.mute(false).await?;
+        let tracks = self.session.others.values().flatten();
+        let settings = proto::UpdateTrackSettings {
+            track_sids: tracks.map(|(_, sid)| sid.clone()).collect(),
+            quality: proto::VideoQuality::High as i32,
+            ..Default::default()
+        };
+        self.session.send(Request::TrackSetting(settings)).await?;
+        match self.session.declined.take() {
+            Some(sid) => self.subscribe(sid, true).await,
+            None => Ok(()),
+        }
     }
 
     async fn decline(&mut self, chosen: u64) -> Result<()> {
