@@ -36,8 +36,6 @@ use crate::table::{self, Table};
 const TICK: Duration = Duration::from_secs(1);
 /// Between looks at the server.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Ticks between roll calls.
-const ROLL_CALL_TICKS: u64 = 300;
 /// How long everything may take to be as it should be while nobody moves: whoever vanished keeps his
 /// seat and his transport for a while.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(150);
@@ -76,6 +74,9 @@ pub(crate) struct ChurnArgs {
     /// How many are there at a time
     #[arg(long, default_value_t = 100)]
     participants: u32,
+    /// Seconds of coming and going between roll calls
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    roll_call_every: u64,
     /// Where the server sends its webhooks: a port of this host
     #[arg(long, default_value_t = 17890)]
     webhook_port: u16,
@@ -126,6 +127,7 @@ struct Churn {
     samples: Vec<Sample>,
     faults: Vec<String>,
     roll_calls: u32,
+    roll_call_ticks: u64,
     started: Instant,
 }
 
@@ -149,6 +151,7 @@ impl Churn {
             samples: Vec::new(),
             faults: Vec::new(),
             roll_calls: 0,
+            roll_call_ticks: args.roll_call_every,
             started: Instant::now(),
         })
     }
@@ -166,7 +169,7 @@ impl Churn {
                 next_look += LOOK_INTERVAL;
                 self.sample().await?;
             }
-            if ticks % ROLL_CALL_TICKS == 0 {
+            if ticks.is_multiple_of(self.roll_call_ticks) {
                 self.roll_call().await?;
             }
             let due = self.started + TICK * ticks as u32;
