@@ -347,7 +347,6 @@ async fn whoever_came_with_a_key_that_is_taken_away_is_out_within_two_seconds() 
         assert!(told.elapsed() < Duration::from_secs(2), "he is still there");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    println!("out after {:?}", told.elapsed());
     assert_eq!(server.metric("participants_without_key_total").await, "1");
     // The room takes him out first; his session hears of it.
     while server.metric("whip_sessions").await != "1" {
