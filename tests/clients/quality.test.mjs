@@ -1,5 +1,6 @@
 // What is sent of a picture follows what anybody looks at, with rtc-node and with livekit-client in
 // Chromium.
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { dispose } from '@livekit/rtc-node';
 import { afterAll, expect, it } from 'vitest';
@@ -12,6 +13,7 @@ import { until } from './wait.mjs';
 const CLIENT = fileURLToPath(
   new URL('./node_modules/livekit-client/dist/livekit-client.umd.js', import.meta.url),
 );
+const WORKER = CLIENT.replace('client.umd.js', 'client.e2ee.worker.js');
 const url = process.env.LIVEKIT_URL;
 const http = url.replace('ws:', 'http:');
 // The machine may be slow and shared.
@@ -64,17 +66,26 @@ it('stops what nobody watches and starts it again', async () => {
 });
 
 // livekit-client in a page of its own, in the room.
-async function enter(browser, who, room) {
+async function enter(browser, who, room, { secret } = {}) {
   const context = await browser.newContext({ permissions: ['camera', 'microphone'] });
   const page = await context.newPage();
   await page.goto(`${http}/healthz`);
   await page.addScriptTag({ path: CLIENT });
   await page.evaluate(
-    async ([address, token]) => {
-      window.room = new window.LivekitClient.Room({ adaptiveStream: false });
+    async ([address, token, code, secret]) => {
+      const { ExternalE2EEKeyProvider, Room } = window.LivekitClient;
+      const options = { adaptiveStream: false };
+      if (secret) {
+        const keyProvider = new ExternalE2EEKeyProvider();
+        await keyProvider.setKey(secret);
+        const source = URL.createObjectURL(new Blob([code], { type: 'text/javascript' }));
+        options.e2ee = { keyProvider, worker: new Worker(source) };
+      }
+      window.room = new Room(options);
+      if (secret) await window.room.setE2EEEnabled(true);
       await window.room.connect(address, token);
     },
-    [url, await tokenFor(who, room)],
+    [url, await tokenFor(who, room), secret && readFileSync(WORKER, 'utf8'), secret],
   );
   return page;
 }
@@ -92,6 +103,12 @@ const decoded = (page) =>
     return { frames, width, codec: codec?.mimeType };
   });
 
+const isEncrypted = (page) =>
+  page.evaluate(() => {
+    const [someone] = [...window.room.remoteParticipants.values()];
+    return someone.getTrackPublication('camera').isEncrypted;
+  });
+
 const ask = (page, quality) =>
   page.evaluate((name) => {
     const [someone] = [...window.room.remoteParticipants.values()];
@@ -99,13 +116,18 @@ const ask = (page, quality) =>
     someone.getTrackPublication('camera').setVideoQuality(VideoQuality[name]);
   }, quality);
 
-it.each(['vp9', 'av1'])('gives each the size of one %s stream that he wants', async (codec) => {
+it.each([
+  ['vp9', 'in the clear'],
+  ['av1', 'in the clear'],
+  // The client has no encryption of AV1 end to end.
+  ['vp9', 'encrypted end to end', 'a word between them'],
+])('gives each the size of one %s stream that he wants, %s', async (codec, _how, secret) => {
   const browser = await launch();
   browsers.push(browser);
   const [li, wang, chen] = [
-    await enter(browser, 'li', codec),
-    await enter(browser, 'wang', codec),
-    await enter(browser, 'chen', codec),
+    await enter(browser, 'li', `${codec} ${secret}`, { secret }),
+    await enter(browser, 'wang', `${codec} ${secret}`, { secret }),
+    await enter(browser, 'chen', `${codec} ${secret}`, { secret }),
   ];
   await li.evaluate(async (videoCodec) => {
     await window.room.localParticipant.setCameraEnabled(
@@ -125,6 +147,7 @@ it.each(['vp9', 'av1'])('gives each the size of one %s stream that he wants', as
   const small = (width) => width === 240;
   const first = await until('wang sees it all', () => moves(wang, large), patience);
   expect(first.codec).toBe(`video/${codec.toUpperCase()}`);
+  expect(await isEncrypted(wang)).toBe(!!secret);
 
   await until('chen has the picture', async () => (await decoded(chen))?.frames > 0, patience);
   await ask(chen, 'LOW');

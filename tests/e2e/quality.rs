@@ -8,7 +8,7 @@ use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::suite;
 
-const TESTS: usize = 4;
+const TESTS: usize = 5;
 
 #[test]
 fn pictures_are_sent_in_the_size_that_is_looked_at() {
@@ -20,7 +20,7 @@ fn pass_quality() {
     let outcome = suite::run(
         "quality.config.mjs",
         &[("LIVEKIT_URL", &server.websocket_url())],
-        Duration::from_secs(400),
+        Duration::from_secs(600),
     );
     outcome.assert_all_passed(TESTS, &server);
 }

@@ -5,6 +5,7 @@
 //! a number is stored at most once, and one that has left the ring is refused for good. That is
 //! what keeps a subscriber's SRTP nonces from being used for two different packets.
 
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use crate::slab::{PacketRef, Payload, SlabPool};
@@ -51,69 +52,72 @@ pub fn split_descriptor(kept: &[u8], descriptor: u8) -> (&[u8], &[u8]) {
 /// Which spatial and temporal layer a packet belongs to, where that layer's frame begins and ends,
 /// and what may begin with it.
 ///
-/// Bits from the lowest: layer (3), begins, ends, temporal layer (3), lifts, largest layer (3).
+/// Bits from the lowest: layer (3), begins, ends, temporal layer (3), lifts, largest layer (3); the
+/// highest is always set, so that none needs no byte more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpatialMark(u16);
+pub struct SpatialMark(NonZeroU16);
 
 impl SpatialMark {
     /// Of a layer, of which there are eight at most; the slowest temporal layer, and nothing known
     /// of the others.
     pub fn new(layer: u8, starts_frame: bool, ends_frame: bool) -> Self {
         let word = layer & 7 | u8::from(starts_frame) << 3 | u8::from(ends_frame) << 4;
-        Self(u16::from(word) | 7 << 9)
+        Self::from_word(u16::from(word) | 7 << 9)
     }
 
     /// The same of a temporal layer, 0 the slowest; `lifts` if whoever has its frame may have faster
     /// layers from here on.
     #[must_use]
     pub fn at_rate(self, temporal: u8, lifts: bool) -> Self {
-        Self(self.0 & !(0xf << 5) | u16::from(temporal & 7) << 5 | u16::from(lifts) << 8)
+        let rest = self.word() & !(0xf << 5);
+        Self::from_word(rest | u16::from(temporal & 7) << 5 | u16::from(lifts) << 8)
     }
 
     /// The same where no layer above `largest` is sent now.
     #[must_use]
     pub fn up_to(self, largest: u8) -> Self {
-        Self(self.0 & !(7 << 9) | u16::from(largest & 7) << 9)
+        Self::from_word(self.word() & !(7 << 9) | u16::from(largest & 7) << 9)
     }
 
     /// As it is written for another worker.
     pub fn word(self) -> u16 {
-        self.0
+        self.0.get() & 0x0fff
     }
 
     /// As it was written by another worker.
     pub fn from_word(word: u16) -> Self {
-        Self(word & 0x0fff)
+        const HIGHEST: NonZeroU16 = NonZeroU16::new(1 << 15).expect("a bit is set");
+        Self(HIGHEST | word & 0x0fff)
     }
 
     /// The layer, 0 the smallest.
     pub fn layer(self) -> u8 {
-        self.0 as u8 & 7
+        self.word() as u8 & 7
     }
 
     /// The temporal layer, 0 the slowest.
     pub fn temporal(self) -> u8 {
-        (self.0 >> 5) as u8 & 7
+        (self.word() >> 5) as u8 & 7
     }
 
     /// Whoever has its frame may have faster layers from here on.
     pub fn lifts(self) -> bool {
-        self.0 & 1 << 8 != 0
+        self.word() & 1 << 8 != 0
     }
 
     /// The largest layer that is sent now, 7 if that is not known.
     pub fn largest(self) -> u8 {
-        (self.0 >> 9) as u8 & 7
+        (self.word() >> 9) as u8 & 7
     }
 
     /// The packet is the first of its layer's frame.
     pub fn starts_frame(self) -> bool {
-        self.0 & 8 != 0
+        self.word() & 8 != 0
     }
 
     /// The packet is the last of its layer's frame.
     pub fn ends_frame(self) -> bool {
-        self.0 & 16 != 0
+        self.word() & 16 != 0
     }
 }
 

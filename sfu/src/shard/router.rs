@@ -170,7 +170,10 @@ impl Router {
         let head = &datagram[..header.len];
         let (mut packet, mut payload) =
             self.read(source, header, head, &extensions, seq, opened)?;
-        self.describe(source, header, &mut packet, &mut payload);
+        let publication = &self.rooms.publications[source.publication].publication;
+        if publication.codec(packet.info.codec) == Codec::Av1 {
+            self.describe(source, header, &mut packet, &mut payload);
+        }
         self.deliver(now, source, &packet, payload)
     }
 
@@ -302,6 +305,7 @@ impl Router {
     }
 
     /// Lets the dependency descriptor say what the packet is, and keeps it behind the payload.
+    #[inline(never)]
     fn describe(
         &mut self,
         source: Source,
@@ -314,9 +318,6 @@ impl Router {
             return;
         };
         let publication = &mut published.publication;
-        if publication.codec(packet.info.codec) != Codec::Av1 {
-            return;
-        }
         let id = self.peers[owner].media.extensions.dependency_descriptor;
         let Some(value) = id.and_then(|id| header.extension(packet.header, id)) else {
             return;

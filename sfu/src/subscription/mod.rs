@@ -398,12 +398,24 @@ impl Subscription {
     /// How long a packet of which so many bytes are kept becomes, in plain and without padding. An
     /// upper bound where redundant copies are left out.
     pub fn sealed_len(&self, outgoing: &Outgoing, kept: usize) -> usize {
+        if outgoing.descriptor > 0 {
+            return self.described_len(outgoing, kept);
+        }
+        match (&self.rtx_header, outgoing.form) {
+            (Some(header), Form::Repair(_)) => header.bytes().len() + rtx::PREFIX_LEN + kept,
+            _ => self.header.bytes().len() + kept,
+        }
+    }
+
+    /// The same with a dependency descriptor. Apart, because most packets have none.
+    #[inline(never)]
+    fn described_len(&self, outgoing: &Outgoing, kept: usize) -> usize {
         let (header, prefix) = match (&self.rtx_header, outgoing.form) {
             (Some(header), Form::Repair(_)) => (header, rtx::PREFIX_LEN),
             _ => (&self.header, 0),
         };
         let descriptor = usize::from(outgoing.descriptor);
-        let header_len = match self.descriptor_id.filter(|_| descriptor > 0) {
+        let header_len = match self.descriptor_id {
             Some(id) => header.described_len(id, descriptor),
             None => header.bytes().len(),
         };
@@ -419,16 +431,16 @@ impl Subscription {
         padding: usize,
         seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
     ) -> bool {
-        let (payload, descriptor) = split_descriptor(kept, outgoing.descriptor);
-        let described = self.descriptor_id.map(|id| (id, descriptor));
-        let described = described.filter(|(_, value)| !value.is_empty() && !outgoing.is_empty);
+        if outgoing.descriptor > 0 {
+            return self.seal_described(outgoing, kept, padding, seal);
+        }
         let payload = match outgoing.codec.unwraps_red {
             _ if outgoing.is_empty => &[],
-            true => match red::primary(payload) {
+            true => match red::primary(kept) {
                 Ok(block) => block.payload,
                 Err(_) => return false,
             },
-            false => payload,
+            false => kept,
         };
         debug_assert!(
             padding == 0 || outgoing.is_sent_once(),
@@ -443,8 +455,7 @@ impl Subscription {
                 set(&mut self.header, outgoing, outgoing.numbers.seq);
                 self.header.set_padded(padding > 0);
                 let parts = [prefix, rest, tail];
-                let sealed = |header: &[u8]| seal(outgoing.numbers.seq, header, &parts);
-                if with_header(&self.header, described, sealed) {
+                if seal(outgoing.numbers.seq, self.header.bytes(), &parts) {
                     self.note_sent(payload.len());
                     return true;
                 }
@@ -458,10 +469,52 @@ impl Subscription {
                 set(header, outgoing, seq);
                 header.set_padded(padding > 0);
                 let original = rtx::prefix(outgoing.numbers.seq.wire());
-                let parts = [&original[..], prefix, rest, tail];
-                with_header(header, described, |header| seal(seq, header, &parts))
+                seal(seq, header.bytes(), &[&original, prefix, rest, tail])
             }
         }
+    }
+
+    /// The same for a packet with a dependency descriptor, which goes along under the receiver's
+    /// number if it takes it. Apart, because most packets have none.
+    #[inline(never)]
+    fn seal_described(
+        &mut self,
+        outgoing: &Outgoing,
+        kept: &[u8],
+        padding: usize,
+        seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
+    ) -> bool {
+        let (payload, value) = split_descriptor(kept, outgoing.descriptor);
+        let payload = if outgoing.is_empty { &[] } else { payload };
+        let mut tail = [0; PADDING_MAX];
+        let tail = fill(&mut tail, padding);
+        let (header, seq) = match outgoing.form {
+            Form::Media => (&mut self.header, outgoing.numbers.seq),
+            Form::Repair(seq) => {
+                let header = self.rtx_header.as_mut();
+                let header = header.expect("a repair is only made where there is a stream for it");
+                (header, seq)
+            }
+        };
+        set(header, outgoing, seq);
+        header.set_padded(padding > 0);
+        let described;
+        let bytes = match self.descriptor_id.filter(|_| !outgoing.is_empty) {
+            Some(id) => {
+                described = header.described(id, value);
+                described.bytes()
+            }
+            None => header.bytes(),
+        };
+        if outgoing.is_repair() {
+            let original = rtx::prefix(outgoing.numbers.seq.wire());
+            return seal(seq, bytes, &[&original, payload, tail]);
+        }
+        let is_sealed = seal(seq, bytes, &[payload, tail]);
+        if is_sealed {
+            self.note_sent(payload.len());
+        }
+        is_sealed
     }
 
     /// The source and number under which SRTP seals a packet of this subscription.
@@ -585,18 +638,6 @@ fn set(header: &mut OutgoingHeader, outgoing: &Outgoing, seq: SeqNo) {
 fn carries_layers(publication: &Publication) -> bool {
     let first = publication.codecs().first().map(|params| params.codec);
     matches!(first, Some(Codec::Vp9 | Codec::Av1)) && publication.layers().len() == 1
-}
-
-/// The header as it goes out, with the dependency descriptor if there is one.
-fn with_header(
-    header: &OutgoingHeader,
-    descriptor: Option<(u8, &[u8])>,
-    seal: impl FnOnce(&[u8]) -> bool,
-) -> bool {
-    match descriptor {
-        None => seal(header.bytes()),
-        Some((id, value)) => seal(header.described(id, value).bytes()),
-    }
 }
 
 /// So many bytes of padding, of which the last counts them (RFC 3550 section 5.1).

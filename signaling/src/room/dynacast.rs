@@ -14,7 +14,7 @@ use sfu::subscription::selector::{LayerView, target};
 use super::Room;
 use super::participant::Participant;
 use super::recording::Gate;
-use super::tracks::Track;
+use super::tracks::{Track, mime_type};
 use crate::wire::proto::signal_response::Message;
 use crate::wire::proto::{
     SubscribedCodec, SubscribedQuality, SubscribedQualityUpdate, VideoLayer, VideoQuality,
@@ -88,6 +88,14 @@ pub struct Demand {
 }
 
 impl Demand {
+    /// Of what is not sent before it is asked for.
+    pub fn silent() -> Self {
+        Self {
+            told: Wanted::Nothing,
+            less_since: None,
+        }
+    }
+
     /// What is wanted now. Returns what the publisher is to be told, if anything.
     pub fn note(&mut self, now: Instant, wanted: Wanted) -> Option<Wanted> {
         if wanted >= self.told {
@@ -129,26 +137,36 @@ impl Room {
         if track.kind != MediaKind::Video || publisher.detached.is_some() {
             return;
         }
-        let (key, wanted) = (publisher.key, self.wanted_of(publisher, track));
+        let wanted = self.wanted_of(publisher, track, false);
+        let backup_wanted = self.wanted_of(publisher, track, true);
+        let key = publisher.key;
         let Some(publisher) = self.participants.get_mut(&key) else {
             return;
         };
         let mut tracks = publisher.tracks.iter_mut();
-        if let Some(track) = tracks.find(|one| one.publication == publication)
-            && let Some(wanted) = track.demand.note(now, wanted)
-        {
-            let message = Message::SubscribedQualityUpdate(update(track, wanted));
+        let Some(track) = tracks.find(|one| one.publication == publication) else {
+            return;
+        };
+        let mut is_news = track.demand.note(now, wanted).is_some();
+        if let Some(backup) = &mut track.backup {
+            is_news |= backup.demand.note(now, backup_wanted).is_some();
+        }
+        if is_news {
+            let message = Message::SubscribedQualityUpdate(update(track));
             publisher.outlet.send(message);
         }
     }
 
-    /// The best that anybody wants of a track.
-    fn wanted_of(&self, publisher: &Participant, track: &Track) -> Wanted {
-        if publisher.gate == Gate::Open {
+    /// The best that anybody wants of a track, among those who get its first codec or its backup.
+    fn wanted_of(&self, publisher: &Participant, track: &Track, of_backup: bool) -> Wanted {
+        // What is recorded is the first.
+        if publisher.gate == Gate::Open && !of_backup {
             return Wanted::High;
         }
         let wanted = self.participants.values().map(|subscriber| {
-            if !self.is_wanted(publisher, track, subscriber) {
+            let mut backed = subscriber.subscriptions.backed.values();
+            let is_backed = backed.any(|one| one.publication == track.publication);
+            if is_backed != of_backup || !self.is_wanted(publisher, track, subscriber) {
                 return Wanted::Nothing;
             }
             let wish = subscriber.subscriptions.wishes.get(&track.publication);
@@ -162,15 +180,22 @@ impl Room {
     deprecated,
     reason = "the form without codecs is what older clients read"
 )]
-fn update(track: &Track, wanted: Wanted) -> SubscribedQualityUpdate {
-    let name = track.info.mime_type.rsplit('/').next().unwrap_or_default();
+fn update(track: &Track) -> SubscribedQualityUpdate {
+    let codec = |mime: &str, demand: &Demand| SubscribedCodec {
+        codec: mime
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase(),
+        qualities: demand.told.qualities(),
+    };
+    let backup = track.backup.as_ref();
+    let backup = backup.map(|one| codec(mime_type(one.codec), &one.demand));
+    let first = codec(&track.info.mime_type, &track.demand);
     SubscribedQualityUpdate {
         track_sid: track.info.sid.clone(),
-        subscribed_qualities: wanted.qualities(),
-        subscribed_codecs: vec![SubscribedCodec {
-            codec: name.to_ascii_lowercase(),
-            qualities: wanted.qualities(),
-        }],
+        subscribed_qualities: track.demand.told.qualities(),
+        subscribed_codecs: std::iter::once(first).chain(backup).collect(),
     }
 }
 

@@ -10,6 +10,7 @@
 //! whom it calls ([`calls`]), how somebody comes back whose connection broke ([`resume`]).
 
 pub mod actor;
+pub mod backup;
 pub mod calls;
 pub mod chat;
 pub mod connection;
@@ -593,8 +594,14 @@ impl Room {
 
     /// Takes subscriptions back from the media plane, as far as it has heard of them.
     fn unsubscribe(&mut self, key: ParticipantKey, dropped: &[slots::Assignment]) {
-        let path = self.participants.get(&key).map(Participant::receiving_path);
-        let Some(Path { worker, .. }) = path.flatten() else {
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return;
+        };
+        for assignment in dropped {
+            let backed = &mut participant.subscriptions.backed;
+            backed.remove(&assignment.subscription);
+        }
+        let Some(Path { worker, .. }) = participant.receiving_path() else {
             return;
         };
         for assignment in dropped.iter().filter(|one| one.is_agreed) {

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use prost::Message as _;
-use sfu::shard::command::{Command, DataChannel};
+use sfu::shard::command::DataChannel;
 
 use super::participant::{Participant, ParticipantKey};
 use super::permissions::Permissions;
@@ -381,8 +381,9 @@ impl Room {
         let worker = participant.transport.as_ref().map(|one| one.worker);
         let info = participant.info();
         if let Some(worker) = worker {
-            let publication = track.publication;
-            self.spread.send(worker, Command::Unpublish { publication });
+            for command in track.ending() {
+                self.spread.send(worker, command);
+            }
         }
         self.forget_track(track.publication);
         self.notify_track("track_unpublished", info, track.info);

@@ -15,6 +15,7 @@ use sfu::shard::command::Command;
 use sfu::transport::params::IceCredentials;
 use sfu::unit::Ssrc;
 
+use super::backup;
 use super::participant::{Connections, Participant, ParticipantKey, Path, Transport};
 use super::slots::Assignment;
 use super::tracks;
@@ -105,13 +106,26 @@ impl Room {
         let ended = participant.tracks.extract_if(.., |track| !is_kept(track));
         let ended: Vec<tracks::Track> = ended.collect();
         for track in &ended {
-            let publication = track.publication;
-            participant.levels.remove(&publication);
-            let command = Command::Unpublish { publication };
-            self.spread.send(worker, command);
+            participant.levels.remove(&track.publication);
+            for command in track.ending() {
+                self.spread.send(worker, command);
+            }
         }
+        let mut have_changed = self.end_backups(key, offer);
+        let Some(participant) = self.participants.get_mut(&key) else {
+            return false;
+        };
         let mut begun = Vec::new();
+        let mut backed = Vec::new();
         for section in &offer.sections {
+            let published = backup::publish(participant, transport, section, is_recordable);
+            if let Some((track, commands)) = published {
+                for command in commands {
+                    self.spread.send(worker, command);
+                }
+                backed.push(track);
+                continue;
+            }
             let published = publish(participant, transport, section, is_recordable);
             if let Some((publication, commands)) = published {
                 for command in commands {
@@ -120,7 +134,7 @@ impl Room {
                 begun.push(publication);
             }
         }
-        let have_changed = !begun.is_empty() || !ended.is_empty();
+        have_changed |= !begun.is_empty() || !ended.is_empty() || !backed.is_empty();
         for track in ended {
             self.forget_track(track.publication);
             if let Some(info) = self.participants.get_mut(&key).map(Participant::info) {
@@ -129,6 +143,9 @@ impl Room {
         }
         for publication in begun {
             self.published(key, publication);
+        }
+        for track in backed {
+            self.begin_backed(track);
         }
         have_changed
     }
@@ -209,11 +226,11 @@ impl Room {
     }
 
     /// Brings a track of another worker to this one. Where it is already, this changes nothing.
-    fn open_relay(&mut self, worker: WorkerId, publication: PublicationId) {
-        let publisher = self.publisher_of(publication);
-        let found = publisher.and_then(|publisher| {
-            let track = publisher.published(publication)?;
-            Some((publisher.transport.as_ref()?, track.agreed.clone()?))
+    pub(super) fn open_relay(&mut self, worker: WorkerId, publication: PublicationId) {
+        let found = self.participants.values().find_map(|publisher| {
+            let mut tracks = publisher.tracks.iter();
+            let agreed = tracks.find_map(|track| track.agreed_as(publication))?;
+            Some((publisher.transport.as_ref()?, Box::new(agreed.clone())))
         });
         if let Some((transport, params)) = found
             && transport.worker != worker
@@ -236,15 +253,20 @@ impl Room {
         section: &Section,
         assignment: &Assignment,
     ) {
-        self.open_relay(worker, assignment.publication);
         let is_video = section.kind == SectionKind::Media(MediaKind::Video);
         let rtx_ssrc = is_video.then_some(assignment.rtx_ssrc);
         let subscription = assignment.subscription;
+        let params = params::subscription(section, assignment.ssrc, rtx_ssrc);
+        let path = Path { worker, transport };
+        if self.back(key, path, section, assignment, &params) {
+            return self.tell_publisher(assignment.publication);
+        }
+        self.open_relay(worker, assignment.publication);
         let subscribe = Command::Subscribe {
             transport,
             subscription,
             publication: assignment.publication,
-            params: Box::new(params::subscription(section, assignment.ssrc, rtx_ssrc)),
+            params: Box::new(params),
         };
         self.spread.send(worker, subscribe);
         let participant = self.participants.get(&key);
@@ -281,10 +303,16 @@ impl Room {
         if section.kind == SectionKind::Data {
             return Reply::Data;
         }
-        let carries = |track: &&tracks::Track| track.mid == Some(section.mid);
-        if let Some(track) = participant.tracks.iter().find(carries) {
+        let mut tracks = participant.tracks.iter();
+        let carried = tracks.find_map(|track| Some((track, track.preferred_in(section.mid)?)));
+        if let Some((track, preferred)) = carried {
+            let is_recordable = self.recording.is_possible();
+            let mut codecs = agreed_codecs(track, preferred, section, is_recordable);
+            // A backup is the one codec that it was announced as.
+            let is_backup = track.mid != Some(section.mid);
+            codecs.retain(|params| !is_backup || preferred == Some(params.codec));
             return Reply::Receive {
-                codecs: agreed_codecs(track, section, self.recording.is_possible()),
+                codecs,
                 audio: track.audio_hints(),
             };
         }
@@ -393,13 +421,13 @@ pub(super) fn session_id() -> u64 {
     rand::rng().random::<u64>() >> 2
 }
 
-fn sends(section: &Section) -> bool {
+pub(super) fn sends(section: &Section) -> bool {
     let directions = [Direction::SendOnly, Direction::SendReceive];
     !section.is_rejected && directions.contains(&section.direction)
 }
 
 /// Whether a section still carries the track that it was matched with.
-fn still_sends(offer: &Offer, mid: Mid, cids: &[String]) -> bool {
+pub(super) fn still_sends(offer: &Offer, mid: Mid, cids: &[String]) -> bool {
     let section = offer.sections.iter().find(|section| section.mid == mid);
     section
         .filter(|section| sends(section))
@@ -423,13 +451,13 @@ fn publish(
     let is_taken = participant
         .tracks
         .iter()
-        .any(|one| one.mid == Some(section.mid));
+        .any(|one| one.preferred_in(section.mid).is_some());
     if !sends(section) || is_taken {
         return None;
     }
     let cid = section.msid.as_ref().map(|msid| msid.track.as_str());
     let track = tracks::matching(&mut participant.tracks, kind, cid)?;
-    let codecs = agreed_codecs(track, section, is_recordable);
+    let codecs = agreed_codecs(track, track.preferred, section, is_recordable);
     // Without a codec in common the section stays idle and the track waits for a better one.
     let first = codecs.first()?.codec;
     track.publish(section.mid, cid, first);
@@ -459,13 +487,14 @@ fn publish(
 }
 
 /// What a publisher may use: where a room may be recorded, only what recordings are played from.
-fn agreed_codecs(
+pub(super) fn agreed_codecs(
     track: &tracks::Track,
+    preferred: Option<Codec>,
     section: &Section,
     is_recordable: bool,
 ) -> Vec<sfu::media::CodecParams> {
     let wants_red = !track.info.disable_red;
-    let mut codecs = params::publication_codecs(section, track.preferred, wants_red);
+    let mut codecs = params::publication_codecs(section, preferred, wants_red);
     codecs.retain(|params| !is_recordable || is_recorded(params.codec));
     codecs
 }

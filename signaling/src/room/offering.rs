@@ -458,5 +458,6 @@ impl Room {
         }
         self.learn_sections(key);
         self.reconcile(now, key);
+        self.settle_demands(now);
     }
 }

@@ -169,8 +169,12 @@ impl Room {
         }
         let publication = track.publication;
         if let Some(transport) = &participant.transport {
-            let command = Command::SetMuted { publication, muted };
-            self.spread.send(transport.worker, command);
+            let backup = track.backup.as_ref().filter(|one| one.mid.is_some());
+            let backup = backup.map(|one| one.publication);
+            for publication in [Some(publication), backup].into_iter().flatten() {
+                let command = Command::SetMuted { publication, muted };
+                self.spread.send(transport.worker, command);
+            }
         }
         self.announce(key);
         self.note_muted(key, publication);
@@ -450,6 +454,10 @@ fn announce<'a>(
         let existing = participant
             .track_mut(&request.sid)
             .ok_or(Reason::NotFound)?;
+        if existing.backup.is_some() {
+            existing.announce_backup(request);
+            return Ok(existing);
+        }
         existing.cids.extend(track.cids);
         existing.cids.sort_unstable();
         existing.cids.dedup();

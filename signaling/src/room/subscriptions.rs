@@ -6,9 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sfu::id::PublicationId;
+use sfu::id::{PublicationId, SubscriptionId};
 use sfu::media::LayerWish;
 
+use super::backup::Backed;
 use super::slots::SlotTable;
 use crate::wire::proto::{SubscriptionPermission, UpdateTrackSettings, VideoQuality};
 
@@ -23,6 +24,8 @@ pub struct Subscriptions {
     pub imposed: HashSet<PublicationId>,
     /// How much of a track is wanted, where it was said.
     pub wishes: HashMap<PublicationId, LayerWish>,
+    /// Those that get the backup codec.
+    pub backed: HashMap<SubscriptionId, Backed>,
     /// What carries them.
     pub slots: SlotTable,
 }
@@ -60,6 +63,7 @@ impl Subscriptions {
         self.imposed.remove(&publication);
         self.chosen.remove(&publication);
         self.wishes.remove(&publication);
+        self.backed.retain(|_, one| one.publication != publication);
     }
 }
 

@@ -32,6 +32,7 @@ use crate::wire::proto::{
     self, AddTrackRequest, DisconnectReason, MuteTrackRequest, TrackSource, TrackType,
 };
 
+mod backup;
 mod calls;
 mod connection;
 mod data;

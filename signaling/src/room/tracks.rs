@@ -9,6 +9,7 @@
 use sfu::id::PublicationId;
 use sfu::media::{Codec, LayerWish, MediaKind, Mid, PublicationParams};
 
+use super::backup::Backup;
 use super::dynacast::{Demand, Wanted};
 use crate::config::Limits;
 use crate::sdp::build::AudioHints;
@@ -41,6 +42,8 @@ pub struct Track {
     pub agreed: Option<Box<PublicationParams>>,
     /// The codec that the publisher would rather use.
     pub preferred: Option<Codec>,
+    /// The same in another codec, if one was announced.
+    pub backup: Option<Box<Backup>>,
     /// Somebody receives it, and the publisher knows.
     pub is_subscribed: bool,
     /// A moderator has muted it, and its publisher has said nothing else since.
@@ -86,6 +89,10 @@ impl Track {
                 .simulcast_codecs
                 .first()
                 .and_then(|codec| codec_named(&codec.codec)),
+            backup: match kind {
+                MediaKind::Video => Backup::announced(request),
+                MediaKind::Audio => None,
+            },
             is_subscribed: false,
             is_silenced: false,
             demand: Demand::default(),
@@ -132,6 +139,8 @@ impl Track {
     /// A section carries it now, with this codec first.
     pub fn publish(&mut self, mid: Mid, cid: Option<&str>, codec: Codec) {
         self.mid = Some(mid);
+        // Where the first codec was not agreed to, the second may be the first.
+        self.backup.take_if(|backup| backup.codec == codec);
         self.info.mid = mid.to_string();
         mime_type(codec).clone_into(&mut self.info.mime_type);
         for listed in &mut self.info.codecs {
@@ -269,7 +278,8 @@ fn stream(request: &AddTrackRequest) -> String {
     .to_owned()
 }
 
-fn codec_named(name: &str) -> Option<Codec> {
+/// The codec that clients call so.
+pub fn codec_named(name: &str) -> Option<Codec> {
     let name = name.rsplit('/').next().unwrap_or_default();
     ALL_CODECS.into_iter().find(|codec| {
         let known = mime_type(*codec).rsplit('/').next();
