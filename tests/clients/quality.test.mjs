@@ -65,10 +65,24 @@ it('stops what nobody watches and starts it again', async () => {
   await until('wang sees li again', () => wang.sees('li').frames > frames + 30, patience);
 });
 
+// A browser that receives everything but one codec.
+function forget(mime) {
+  const plain = RTCPeerConnection.prototype.addTransceiver;
+  RTCPeerConnection.prototype.addTransceiver = function (kind, init) {
+    const transceiver = plain.call(this, kind, init);
+    if (kind === 'video' && init?.direction === 'recvonly') {
+      const { codecs } = RTCRtpReceiver.getCapabilities('video');
+      transceiver.setCodecPreferences(codecs.filter((codec) => codec.mimeType !== mime));
+    }
+    return transceiver;
+  };
+}
+
 // livekit-client in a page of its own, in the room.
-async function enter(browser, who, room, { secret } = {}) {
+async function enter(browser, who, room, { without, secret } = {}) {
   const context = await browser.newContext({ permissions: ['camera', 'microphone'] });
   const page = await context.newPage();
+  if (without) await page.addInitScript(forget, `video/${without}`);
   await page.goto(`${http}/healthz`);
   await page.addScriptTag({ path: CLIENT });
   await page.evaluate(
@@ -155,6 +169,32 @@ it.each([
   await until('wang still sees it all', () => moves(wang, large), patience);
   await ask(chen, 'HIGH');
   await until('chen sees it all', () => moves(chen, large), patience);
+});
+
+it('sends VP8 to whoever cannot decode AV1, and AV1 to whoever can', async () => {
+  const browser = await launch();
+  browsers.push(browser);
+  const [li, wang, chen] = [
+    await enter(browser, 'li', 'backup'),
+    await enter(browser, 'wang', 'backup'),
+    await enter(browser, 'chen', 'backup', { without: 'AV1' }),
+  ];
+  await li.evaluate(async () => {
+    await window.room.localParticipant.setCameraEnabled(
+      true,
+      { resolution: { width: 640, height: 360, frameRate: 15 } },
+      { videoCodec: 'av1', scalabilityMode: 'L3T3_KEY', backupCodec: { codec: 'vp8' } },
+    );
+  });
+  const moves = async (page, codec) => {
+    const before = await decoded(page);
+    if (!before?.frames || before.codec !== codec) return false;
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    return (await decoded(page)).frames >= before.frames + 10;
+  };
+  await until('wang sees AV1', () => moves(wang, 'video/AV1'), patience);
+  await until('chen sees VP8', () => moves(chen, 'video/VP8'), patience);
+  await until('wang still sees AV1', () => moves(wang, 'video/AV1'), patience);
 });
 
 it('brings heart and lung sounds in stereo, as they were', async () => {
