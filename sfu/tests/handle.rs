@@ -395,8 +395,9 @@ fn a_port_that_is_taken_stops_the_start() {
 
 #[test]
 fn one_worker_takes_one_port_and_several_never_share_one() {
-    let port = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let port = port.local_addr().expect("it is bound").port();
+    let found = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = found.local_addr().expect("it is bound").port();
+    drop(found);
     let at = |workers, port_first| SfuConfig {
         workers,
         port_first,
