@@ -107,6 +107,18 @@ pub struct Limits {
     pub slabs_max: usize,
     /// Retransmissions to one subscriber as a share of what it is sent, in percent.
     pub resend_percent_max: u32,
+    /// Whether the bandwidth towards each subscriber is estimated from its reports, and pictures are
+    /// chosen to fit into it. Who reports nothing is sent what it wishes either way.
+    pub bandwidth_is_estimated: bool,
+    /// What a path is taken for until its subscriber has reported, in kilobits per second for all
+    /// pictures together: a middle one. On a path of 300 what is too much has not filled a queue
+    /// before it is noticed, and the largest picture is three steps of a second away.
+    pub bandwidth_start_kbps: u32,
+    /// No estimate is lower, whatever is reported: a third of the smallest picture, from which a
+    /// path that has recovered is found again.
+    pub bandwidth_min_kbps: u32,
+    /// No estimate is higher, whatever is reported: twenty of the largest pictures.
+    pub bandwidth_max_kbps: u32,
     /// No picture is asked for more often than this per layer.
     #[serde(with = "millis")]
     pub keyframe_interval_min: Duration,
@@ -189,6 +201,10 @@ impl Default for Limits {
             sound_hold_max: Duration::from_millis(3),
             slabs_max: 65_536,
             resend_percent_max: 20,
+            bandwidth_is_estimated: true,
+            bandwidth_start_kbps: 500,
+            bandwidth_min_kbps: 50,
+            bandwidth_max_kbps: 50_000,
             keyframe_interval_min: Duration::from_millis(500),
             data_message_bytes_max: 64_000,
             data_streams_max: 64,

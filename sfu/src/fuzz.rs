@@ -5,6 +5,11 @@
 //! (`tests/fuzz.rs`); under cargo-fuzz they run for longer. A new parser adds its function here and
 //! to [`TARGETS`] in the same change.
 
+use std::time::{Duration, Instant};
+
+use crate::config::Limits;
+use crate::congestion::estimator::Estimator;
+use crate::congestion::sent::SentRecord;
 use crate::media::Mid;
 use crate::publication::described::Descriptors;
 use crate::rtp::codec::{PayloadInfo, av1, h264, opus, red, vp8, vp9};
@@ -29,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rtp_header", rtp_header),
     ("rtcp_compound", rtcp_compound),
     ("twcc", twcc),
+    ("bandwidth", bandwidth),
     ("nack", nack),
     ("vp8", vp8_descriptor),
     ("vp9", vp9_descriptor),
@@ -59,6 +65,63 @@ pub fn frames(bytes: &[u8]) {
         assert_eq!(frame::first(&rest[..taken - 1]), Ok(None));
         rest = &rest[taken..];
     }
+}
+
+/// A subscriber that reports whatever it likes about what it was sent: the estimate stays within its
+/// bounds, and no more padding leaves than a probe of a tenth above the upper one.
+pub fn bandwidth(bytes: &[u8]) {
+    let limits = Limits::default();
+    let start = begin();
+    let mut now = start;
+    let mut sent = SentRecord::new(now);
+    let mut estimator = Estimator::new(now, &limits);
+    let mut rest = bytes;
+    let mut padding = 0;
+    while let Some((&[what, amount], tail)) = rest.split_first_chunk::<2>() {
+        rest = tail;
+        now += Duration::from_millis(u64::from(amount));
+        let round_trip = Duration::from_millis(u64::from(amount) * 20);
+        match what % 4 {
+            0 => {
+                sent.set_time(now);
+                for _ in 0..amount {
+                    sent.note(usize::from(what) * 5);
+                }
+            }
+            1 => {
+                let len = usize::from(amount).min(rest.len()) & !3;
+                let (body, tail) = rest.split_at(len);
+                rest = tail;
+                let words = (len / 4) as u16;
+                let mut packet = vec![0x8f, 205];
+                packet.extend(words.to_be_bytes());
+                packet.extend(body);
+                if let Some(Ok(Rtcp::Twcc(report))) = parse_compound(&packet).next() {
+                    estimator.report(now, &report, &mut sent, round_trip);
+                }
+            }
+            2 => estimator.remb(now, u64::MAX >> (amount % 64), u64::from(what) << 12),
+            _ => {
+                estimator.tick(now, &sent, u64::MAX >> (amount % 64), round_trip);
+            }
+        }
+        padding += estimator.padding_due(now);
+        if let Some(budget) = estimator.budget(now) {
+            let max = u64::from(limits.bandwidth_max_kbps) * 1_000;
+            let min = u64::from(limits.bandwidth_min_kbps) * 1_000;
+            assert!((min..=max).contains(&budget));
+        }
+    }
+    let passed = (now - start).as_millis() as usize;
+    assert!(padding <= (passed + 1) * limits.bandwidth_max_kbps as usize / 8);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no other way to make an instant; nothing depends on which"
+)]
+fn begin() -> Instant {
+    Instant::now()
 }
 
 /// The RTP header, its extensions in both forms, padding, and the retransmission format.

@@ -33,6 +33,8 @@ const EXCELLENT: f32 = 80.0;
 const GOOD: f32 = 50.0;
 /// What a missing size of picture leaves at most.
 const SMALLER: f32 = 70.0;
+/// What a picture leaves at most that is not there at all.
+const MISSING: f32 = 40.0;
 
 /// A round trip up to this is not felt in a talk (ITU-T G.114 speaks of 150 ms one way).
 const ROUND_TRIP: Duration = Duration::from_millis(300);
@@ -92,6 +94,20 @@ pub struct Circumstances {
     pub round_trip: Duration,
     /// A size of picture that somebody wants of it does not come.
     pub lacks_size: bool,
+    /// What does not fit of the pictures that it wishes.
+    pub held_back: HeldBack,
+}
+
+/// What a peer is not sent because it does not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeldBack {
+    /// Everything comes as it is wished.
+    #[default]
+    Nothing,
+    /// A picture is smaller than it could be.
+    Size,
+    /// A picture is missing.
+    Picture,
 }
 
 /// Lost packets of those that should have come.
@@ -202,8 +218,11 @@ impl Meter {
     }
 
     fn score(&mut self, now: Instant, given: Circumstances) -> f32 {
-        let score = score(self.window, given.round_trip);
-        if !given.lacks_size {
+        let mut score = score(self.window, given.round_trip);
+        if given.held_back == HeldBack::Picture {
+            score = score.min(MISSING);
+        }
+        if !given.lacks_size && given.held_back != HeldBack::Size {
             self.smaller_since = None;
             return score;
         }
@@ -243,6 +262,7 @@ mod tests {
         second: u64,
         round_trip: Duration,
         lacks_size: bool,
+        held_back: HeldBack,
         heard: u64,
     }
 
@@ -255,6 +275,7 @@ mod tests {
                 second: 0,
                 round_trip: Duration::from_millis(50),
                 lacks_size: false,
+                held_back: HeldBack::Nothing,
                 heard: 0,
             }
         }
@@ -278,6 +299,7 @@ mod tests {
                 heard_at: at(self.heard),
                 round_trip: self.round_trip,
                 lacks_size: self.lacks_size,
+                held_back: self.held_back,
             };
             let rating = self.meter.rate(at(self.second), given)?;
             Some((self.second, rating.quality))
@@ -290,6 +312,26 @@ mod tests {
             };
             (0..seconds).filter_map(rate).collect()
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_felt_a_missing_picture_soon_and_a_small_one_later() {
+        let mut bench = Bench::new();
+        bench.run(10, 0);
+        bench.held_back = HeldBack::Picture;
+        let said = bench.run(4, 0);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(said[0].1, Quality::Poor);
+        bench.held_back = HeldBack::Size;
+        let said = bench.run(40, 0);
+        assert_eq!(
+            said.last().map(|one| one.1),
+            Some(Quality::Good),
+            "{said:?}"
+        );
+        bench.held_back = HeldBack::Nothing;
+        let said = bench.run(15, 0);
+        assert_eq!(said.last().map(|one| one.1), Some(Quality::Excellent));
     }
 
     #[test]

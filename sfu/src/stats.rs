@@ -51,6 +51,18 @@ pub struct StatsSnapshot {
     pub keyframes_requested: u64,
     /// Reports of subscribers about the bandwidth towards them.
     pub bandwidth_reports: u64,
+    /// Times that padding was sent to find out whether more fits.
+    pub probes: u64,
+    /// Packets of padding sent for that.
+    pub probe_packets_out: u64,
+    /// Subscribers now whose bandwidth is known from their reports, or assumed until they report.
+    pub bandwidth_estimates: u64,
+    /// What fits towards all of them together, in kilobits per second.
+    pub bandwidth_estimated_kbps: u64,
+    /// Pictures now that are smaller than wished because more does not fit.
+    pub pictures_lowered: u64,
+    /// Pictures now that are not sent because not even the smallest fits.
+    pub pictures_held: u64,
     /// Data channel messages in.
     pub data_in: u64,
     /// Data channel messages out.

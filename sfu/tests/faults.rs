@@ -223,6 +223,8 @@ fn a_standstill_longer_than_consent_costs_nobody_his_seat() {
 fn received(shards: usize, padding_bytes_max: usize, wire: Option<Segmentation>) -> (Sim, u64) {
     let limits = Limits {
         padding_bytes_max,
+        // Nobody reports here, and how soon that is noticed differs from worker to worker.
+        bandwidth_is_estimated: false,
         ..Limits::default()
     };
     let mut sim = Sim::with_limits(4, shards, &limits);

@@ -103,6 +103,7 @@ targets! {
     rtp_header,
     rtcp_compound,
     twcc,
+    bandwidth,
     nack,
     vp8,
     vp9,

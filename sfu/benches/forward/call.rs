@@ -60,7 +60,7 @@ impl fmt::Display for Shape {
 pub(crate) type Turns = Vec<(Instant, Vec<Vec<u8>>)>;
 
 /// Header, extensions, descriptor, truth and tag of the pictures that leave.
-const AROUND_PICTURE: usize = 63;
+const AROUND_PICTURE: usize = 67;
 /// Header, extensions, truth and tag of the sound that leaves.
 const AROUND_SOUND: usize = 60;
 

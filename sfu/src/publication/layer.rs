@@ -27,6 +27,9 @@ const PICTURES_ELSEWHERE_MAX: u32 = 16;
 /// Siblings catch up with each other within this when the network stalls.
 const SILENT_MIN: Duration = Duration::from_millis(500);
 
+/// A rate that has been measured for so long without a pause is one: what the meter looks back.
+const STEADY: Duration = Duration::from_secs(1);
+
 /// Packets of sound that are kept: more than a second of 20 ms packets.
 const SOUND_HISTORY: usize = 64;
 
@@ -86,6 +89,8 @@ pub struct Layer {
     clock: Option<SenderClock>,
     newest_timestamp: Option<u32>,
     heard_at: Option<Instant>,
+    /// Since when packets have come without a pause.
+    steady_since: Option<Instant>,
     pictures_elsewhere: u32,
     is_live: bool,
     since: Instant,
@@ -123,6 +128,7 @@ impl Layer {
             clock: None,
             newest_timestamp: None,
             heard_at: None,
+            steady_since: None,
             pictures_elsewhere: 0,
             is_live: false,
             since: now,
@@ -164,6 +170,9 @@ impl Layer {
             self.keyframes.arrived();
         }
         self.rate.add(now, bytes);
+        if !self.is_steady(now) {
+            self.steady_since = Some(now);
+        }
         self.heard_at = Some(now);
         self.pictures_elsewhere = 0;
         Ok(Receipt {
@@ -217,6 +226,32 @@ impl Layer {
             self.is_live = false;
         }
         is_silent
+    }
+
+    fn is_steady(&self, now: Instant) -> bool {
+        self.heard_at
+            .is_some_and(|at| now.saturating_duration_since(at) < STEADY)
+    }
+
+    /// What it will take to send this layer: what arrives, where that has been measured for long
+    /// enough, else no less than was announced.
+    pub fn expected_bitrate(&mut self, now: Instant) -> crate::unit::Bitrate {
+        let measured = self.rate.rate(now);
+        let since = self.steady_since.filter(|_| self.is_steady(now));
+        match since.is_some_and(|since| now.saturating_duration_since(since) >= STEADY) {
+            true => measured,
+            false => measured.max(self.announced_bitrate()),
+        }
+    }
+
+    /// What was announced, or what encoders usually need for the size: two bits for each pixel and
+    /// second.
+    fn announced_bitrate(&self) -> crate::unit::Bitrate {
+        let params = &self.params;
+        match params.bitrate_max.0 {
+            0 => crate::unit::Bitrate(2 * u64::from(params.width) * u64::from(params.height)),
+            _ => params.bitrate_max,
+        }
     }
 
     /// Whether a packet has arrived so lately that another source cannot take its place.

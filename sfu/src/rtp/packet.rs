@@ -287,6 +287,11 @@ impl OutgoingHeader {
         }
     }
 
+    /// Whether it carries transport-wide numbers.
+    pub fn is_numbered(&self) -> bool {
+        self.transport_cc.is_some()
+    }
+
     /// When the packet leaves, see [`super::extension::abs_send_time`]; nothing happens where it
     /// was not agreed.
     pub fn set_abs_send_time(&mut self, time: u32) {

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::congestion::allocation::Priority;
 use crate::id::{Epoch, PublicationId, RoomId, SubscriptionId, TransportId, WorkerId};
 use crate::media::{LayerWish, PublicationParams, SubscriptionParams};
 use crate::tap::{PictureSize, Tap};
@@ -122,6 +123,17 @@ pub enum Command {
         subscription: SubscriptionId,
         /// The wish.
         wish: LayerWish,
+    },
+    /// How a subscription fares where not everything fits that is wished. Before it is given a picture
+    /// matters as little as any and is never left out.
+    SetImportance {
+        /// Which one.
+        subscription: SubscriptionId,
+        /// How much it matters: what matters more is served first.
+        priority: Priority,
+        /// It may be sent nothing where not even its smallest size fits, which is reported by
+        /// [`PictureHeld`](super::event::EventKind::PictureHeld).
+        may_pause: bool,
     },
     /// Stops sending a publication to a transport.
     Unsubscribe {

@@ -22,7 +22,7 @@ use crate::speaker;
 use crate::subscription::Subscription;
 use crate::tap::EndReason;
 use crate::transport::Transport;
-use crate::transport::params::TransportParams;
+use crate::transport::params::{ExtensionIds, TransportParams};
 use crate::unit::Ssrc;
 
 impl Shard {
@@ -104,8 +104,22 @@ impl Shard {
                 subscription,
                 publication,
                 params,
-            } => self.subscribe(room, transport, subscription, publication, &params)?,
-            Command::SetWish { subscription, wish } => self.set_wish(room, subscription, wish)?,
+            } => self.subscribe(now, room, transport, subscription, publication, &params)?,
+            Command::SetWish { subscription, wish } => {
+                self.set_wish(now, room, subscription, wish)?;
+            }
+            Command::SetImportance {
+                subscription,
+                priority,
+                may_pause,
+            } => {
+                let place = self.router.rooms.subscription(room, subscription)?;
+                let subscribed = &mut self.router.rooms.subscriptions[place];
+                subscribed.subscription.priority = priority;
+                subscribed.subscription.may_pause = may_pause;
+                let receiver = subscribed.receiver;
+                self.router.allocate(now, receiver);
+            }
             Command::Unsubscribe { subscription } => {
                 let place = self.router.rooms.subscription(room, subscription)?;
                 self.unsubscribe(place);
@@ -348,6 +362,7 @@ impl Shard {
 
     fn subscribe(
         &mut self,
+        now: Instant,
         room: usize,
         transport: TransportId,
         id: SubscriptionId,
@@ -371,23 +386,29 @@ impl Shard {
         }
         let published = &self.router.rooms.publications[publication].publication;
         let percent_max = limits.resend_percent_max;
-        let mut subscription = Subscription::new(
-            id,
-            published,
-            params,
-            &media.extensions,
-            percent_max,
-            random,
-        )
-        .ok_or(CommandError::NoCommonCodec(id))?;
+        let extensions = ExtensionIds {
+            transport_cc: media
+                .extensions
+                .transport_cc
+                .filter(|_| limits.bandwidth_is_estimated),
+            ..media.extensions
+        };
+        let mut subscription =
+            Subscription::new(id, published, params, &extensions, percent_max, random)
+                .ok_or(CommandError::NoCommonCodec(id))?;
         // Nothing is sent yet, so nothing can end here.
         let _nothing_ended = subscription.update(&published.views());
+        let is_numbered = subscription.is_numbered();
         let place = self
             .router
             .rooms
             .subscribe(publication, receiver, subscription);
         media.subscriptions.push(place);
         media.sent.insert(params.ssrc, place);
+        if is_numbered {
+            self.router.open_downlink(now, receiver);
+            self.router.allocate(now, receiver);
+        }
         self.router.want_awaited(place);
         self.router.touch_mirror(publication);
         Ok(())
@@ -395,6 +416,7 @@ impl Shard {
 
     fn set_wish(
         &mut self,
+        now: Instant,
         room: usize,
         id: SubscriptionId,
         wish: LayerWish,
@@ -405,9 +427,11 @@ impl Shard {
             .publication
             .views();
         let publication = subscribed.publication;
+        let receiver = subscribed.receiver;
         if subscribed.subscription.set_wish(wish, &views) {
             self.router.tell_nothing_sent(place);
         }
+        self.router.allocate(now, receiver);
         self.router.touch_mirror(publication);
         self.router.want_awaited(place);
         Ok(())

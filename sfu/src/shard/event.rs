@@ -61,6 +61,14 @@ pub enum EventKind {
         /// The layer that is sent now.
         rank: Option<u8>,
     },
+    /// A subscription is sent nothing because not even its smallest picture fits through the path to
+    /// the subscriber, or something again.
+    PictureHeld {
+        /// Which one.
+        subscription: SubscriptionId,
+        /// It is sent nothing.
+        is_held: bool,
+    },
     /// Who speaks in the room: everybody whose level changed since the last time. A publication
     /// that fell silent is listed once with `is_active` false.
     Speakers {

@@ -7,6 +7,7 @@
 //! datagram it is says `demux`, where media goes `router`, RTCP `reports`, commands
 //! `control`.
 
+mod bandwidth;
 pub mod command;
 mod control;
 mod demux;
@@ -202,8 +203,10 @@ impl Shard {
                 }
                 TimerKey::Mirror(place) => self.router.touch_mirror(place),
                 TimerKey::Sounds => self.router.release_sounds(),
+                TimerKey::Padding => self.router.touch_padded(now),
                 TimerKey::Stats => {
                     self.router.lapse_relays(now);
+                    self.router.tick_downlinks(now);
                     self.router.rate_peers(now);
                     self.note_silences(now);
                     let snapshot = Box::new(self.stats());
@@ -238,6 +241,10 @@ impl Shard {
         if !self.router.held.is_empty() {
             let until = now + self.router.limits.sound_hold_max;
             self.timers.ensure(TimerKey::Sounds, until);
+        }
+        if !self.router.padded.is_empty() {
+            let next = now + bandwidth::PADDING_INTERVAL;
+            self.timers.ensure(TimerKey::Padding, next);
         }
         self.fill(now);
         if !self.outgoing.datagrams.is_empty() {
@@ -302,7 +309,7 @@ impl Shard {
             relays: self.router.mirrors as u64,
             subscriptions: rooms.subscriptions.len() as u64,
             slabs_used: self.router.pool.used() as u64,
-            ..self.router.stats.clone()
+            ..self.router.stats_with_bandwidth(self.looked_at)
         }
     }
 
@@ -415,7 +422,8 @@ impl Shard {
             let hot = &mut self.router.hots[place];
             hot.is_dirty = false;
             if !std::mem::take(&mut hot.is_stirred) || self.drain_transport(now, place) {
-                self.flush_media(place);
+                self.flush_media(now, place);
+                self.flush_padding(now, place);
                 // Behind the media, where a shorter packet still belongs to their run.
                 self.write_feedback(now, place);
             }
@@ -517,7 +525,7 @@ impl Shard {
     }
 
     /// Seals what waits to leave for a peer.
-    fn flush_media(&mut self, place: usize) {
+    fn flush_media(&mut self, now: Instant, place: usize) {
         let chain = std::mem::take(&mut self.router.hots[place].pending);
         self.plan_media(chain);
         let Router {
@@ -531,9 +539,14 @@ impl Shard {
         let Hot {
             destination,
             outbound,
+            sent,
             ..
         } = &mut hots[place];
         let mut way = destination.zip(outbound.as_mut());
+        let mut sent = sent.as_deref_mut();
+        if let Some(sent) = &mut sent {
+            sent.set_time(now);
+        }
         let arena = &mut self.outgoing.arena;
         for leaving in self.leaving.drain(..) {
             let Some(pending) = list.at(leaving.index) else {
@@ -543,11 +556,18 @@ impl Shard {
             let subscription = &mut rooms.subscriptions[pending.subscription].subscription;
             let payload = pool.bytes(&pending.packet);
             let padding = usize::from(leaving.padding);
+            let outgoing = &pending.outgoing;
+            let number = sent.as_ref().map_or(0, |sent| sent.next());
             if let Some((to, outbound)) = &mut way
-                && subscription.seal(&pending.outgoing, payload, padding, |seq, header, parts| {
+                && subscription.seal(outgoing, payload, padding, number, |seq, header, parts| {
                     outbound.protect_rtp_parts(seq, header, parts, arena)
                 })
             {
+                if let Some(sent) = &mut sent
+                    && subscription.is_numbered()
+                {
+                    sent.note(arena.len() - start);
+                }
                 stats.packets_out += u64::from(!pending.outgoing.is_repair());
                 stats.padding_out += padding as u64;
                 self.outgoing.datagrams.push(Datagram {
@@ -556,6 +576,51 @@ impl Shard {
                 });
             }
             list.release(leaving.index, pool);
+        }
+    }
+
+    /// Sends the padding that is due to a peer whose path is being probed.
+    fn flush_padding(&mut self, now: Instant, place: usize) {
+        let downlink = self.router.peers[place].media.downlink.as_deref();
+        if downlink.is_none_or(|downlink| !downlink.is_padded()) {
+            return;
+        }
+        let Some(carrier) = self.router.padding_carrier(place) else {
+            return;
+        };
+        let Router {
+            hots,
+            peers,
+            rooms,
+            stats,
+            ..
+        } = &mut self.router;
+        let Hot {
+            destination: Some(to),
+            outbound: Some(outbound),
+            sent: Some(sent),
+            ..
+        } = &mut hots[place]
+        else {
+            return;
+        };
+        let subscription = &mut rooms.subscriptions[carrier].subscription;
+        let downlink = peers[place].media.downlink.as_deref_mut();
+        let due = downlink.map_or(0, |one| one.padding_due(now, subscription.padding_len()));
+        let arena = &mut self.outgoing.arena;
+        sent.set_time(now);
+        for _ in 0..due {
+            let start = arena.len();
+            if subscription.seal_padding(sent.next(), |seq, header, parts| {
+                outbound.protect_rtp_parts(seq, header, parts, arena)
+            }) {
+                sent.note(arena.len() - start);
+                stats.probe_packets_out += 1;
+                self.outgoing.datagrams.push(Datagram {
+                    to: *to,
+                    range: start as u32..arena.len() as u32,
+                });
+            }
         }
     }
 

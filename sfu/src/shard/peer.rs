@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 
 use super::StableHash;
+use super::bandwidth::Downlink;
 use super::pending::Chain;
 use crate::congestion::feedback::ArrivalFeedback;
+use crate::congestion::sent::SentRecord;
 use crate::id::TransportId;
 use crate::quality::Meter;
 use crate::transport::Transport;
@@ -62,6 +64,10 @@ pub(super) struct PeerMedia {
     pub(super) subscriptions: Vec<usize>,
     pub(super) allowance: Allowance,
     pub(super) arrivals: ArrivalFeedback,
+    /// How much fits on the way to it, where it is sent what it can report about.
+    pub(super) downlink: Option<Box<Downlink>>,
+    /// When it was last heard speaking.
+    pub(super) spoke_at: Option<Instant>,
     /// How good its connection is.
     pub(super) quality: Meter,
     /// Our own source for RTCP that belongs to no subscription.
@@ -123,6 +129,8 @@ pub(super) struct Hot {
     pub(super) destination: Option<SocketAddr>,
     /// What it is sealed with, once the transport is connected.
     pub(super) outbound: Option<Outbound>,
+    /// What was sent with numbers, for those who report about it.
+    pub(super) sent: Option<Box<SentRecord>>,
     /// The earliest time at which RTCP must be written.
     pub(super) feedback_at: Option<Instant>,
     pub(super) is_connected: bool,
@@ -152,6 +160,8 @@ impl PeerMedia {
             subscriptions: Vec::new(),
             allowance: Allowance::new(now),
             arrivals: ArrivalFeedback::new(now),
+            downlink: None,
+            spoke_at: None,
             quality: Meter::new(now),
             local,
             round_trip: ROUND_TRIP,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::event::{Event, EventKind};
 use super::router::Router;
 use crate::media::MediaKind;
-use crate::quality::Circumstances;
+use crate::quality::{Circumstances, HeldBack};
 use crate::subscription::selector;
 
 impl Router {
@@ -22,6 +22,7 @@ impl Router {
     fn rate_peer(&mut self, now: Instant, place: usize) {
         let lacks_size = self.lacks_size(place);
         let peer = &mut self.peers[place];
+        let held_back = peer.media.downlink.as_ref().map(|one| one.held_back);
         let packet_at = peer.media.allowance.used_at();
         let given = Circumstances {
             heard_at: peer
@@ -30,6 +31,7 @@ impl Router {
                 .map_or(packet_at, |at| at.max(packet_at)),
             round_trip: peer.media.round_trip,
             lacks_size,
+            held_back: held_back.map_or(HeldBack::Nothing, |one| one.felt()),
         };
         if let Some(rating) = peer.media.quality.rate(now, given) {
             let transport = peer.id;

@@ -79,7 +79,14 @@ impl Router {
                         self.handle_keyframe_request(place, media);
                     }
                 }
-                Ok(Rtcp::Remb(_) | Rtcp::Twcc(_)) => self.stats.bandwidth_reports += 1,
+                Ok(Rtcp::Remb(remb)) => {
+                    self.stats.bandwidth_reports += 1;
+                    self.handle_remb(moment.now, place, &remb);
+                }
+                Ok(Rtcp::Twcc(report)) => {
+                    self.stats.bandwidth_reports += 1;
+                    self.handle_arrivals(moment.now, place, &report);
+                }
                 // Names and goodbyes change nothing: signalling says what ends.
                 Ok(Rtcp::Sdes(_) | Rtcp::Bye(_)) => {}
             }

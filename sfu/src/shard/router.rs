@@ -58,6 +58,8 @@ pub(super) struct Router {
     pub(super) mirrors: usize,
     /// Places of mirrors that have something to say.
     pub(super) touched_mirrors: Vec<usize>,
+    /// Places of peers that are sent padding.
+    pub(super) padded: Vec<usize>,
     /// Places of rooms that have a tap.
     pub(super) tapped_rooms: Vec<usize>,
 }
@@ -79,6 +81,7 @@ impl Router {
             outbox: Outbox::default(),
             mirrors: 0,
             touched_mirrors: Vec::new(),
+            padded: Vec::new(),
             tapped_rooms: Vec::new(),
             limits,
         }
@@ -107,6 +110,7 @@ impl Router {
         self.dirty.retain(|&other| other != place);
         self.held.retain(|&other| other != place);
         self.touched.retain(|&other| other != place);
+        self.padded.retain(|&other| other != place);
         self.peers.remove(place)
     }
 
@@ -382,6 +386,7 @@ impl Router {
             self.touch(owner);
         }
         if has_changed {
+            self.allocate_receivers(now, source.publication);
             self.refresh(source.publication);
             self.choose_recorded(now, source.publication);
         }

@@ -23,6 +23,8 @@ pub(super) enum TimerKey {
     Taps,
     /// The sounds that wait for each other.
     Sounds,
+    /// The padding of those whose path is being probed.
+    Padding,
     /// The counters.
     Stats,
 }

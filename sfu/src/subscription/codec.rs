@@ -42,6 +42,20 @@ impl CodecMap {
         sent.iter().any(Option::is_some).then_some(Self { sent })
     }
 
+    /// Whether everything that is sent again has a stream of its own.
+    pub fn is_always_repaired(&self) -> bool {
+        let mut sent = self.sent.iter().flatten();
+        sent.all(|codec| codec.rtx_payload_type.is_some())
+    }
+
+    /// A payload type of retransmissions, if there is one.
+    pub fn repair_payload_type(&self) -> Option<PayloadType> {
+        self.sent
+            .iter()
+            .flatten()
+            .find_map(|codec| codec.rtx_payload_type)
+    }
+
     /// How the format of that place leaves us, if at all.
     pub fn sent(&self, index: u8) -> Option<SentCodec> {
         self.sent.get(usize::from(index)).copied().flatten()

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use self::codec::{CodecMap, SentCodec};
 use self::resend::Resend;
 use self::rewriter::{PictureIds, Rewriter, Rewritten, StreamKey};
-use self::selector::{Decision, Selector};
+use self::selector::{Bound, Decision, Selector};
 use self::thinner::{Passage, Thinner};
+use crate::congestion::allocation::Priority;
 use crate::id::SubscriptionId;
 use crate::media::{Codec, LayerWish, MediaKind, SubscriptionParams};
 use crate::publication::history::{PacketInfo, split_descriptor};
@@ -31,6 +32,9 @@ use crate::shard::padding::PADDING_MAX;
 use crate::slab::PacketRef;
 use crate::transport::params::ExtensionIds;
 use crate::unit::{SeqNo, Ssrc};
+
+/// Bytes of a packet that is nothing but padding: what eight bits can count, less than a block.
+const PROBE_PADDING: usize = 240;
 
 /// More packets than anybody is sent between two reports.
 const EXPECTED_MAX: u32 = 1 << 16;
@@ -166,6 +170,11 @@ pub struct Subscription {
     sent: Sent,
     sent_at_report: Sent,
     reported: Option<Reported>,
+    /// How much its picture matters to the subscriber.
+    pub priority: Priority,
+    /// It may be sent nothing where not even its smallest size fits.
+    pub may_pause: bool,
+    bound: Bound,
 }
 
 /// Where things stood at a receiver report.
@@ -192,7 +201,8 @@ impl Subscription {
         let word = |at: usize| u16::from_be_bytes([random[at], random[at + 1]]);
         let timestamp = u32::from(word(2)) << 16 | u32::from(word(4));
         let descriptor_id = extensions.dependency_descriptor;
-        let extensions = outgoing_extensions(publication.kind(), extensions, params);
+        let is_sent_once = codecs.is_always_repaired();
+        let extensions = outgoing_extensions(publication.kind(), extensions, params, is_sent_once);
         Some(Self {
             id,
             selector: Selector::new(),
@@ -213,7 +223,61 @@ impl Subscription {
             sent: Sent::default(),
             sent_at_report: Sent::default(),
             reported: None,
+            priority: Priority::default(),
+            may_pause: false,
+            bound: Bound::None,
         })
+    }
+
+    /// Whether its packets carry transport-wide numbers.
+    pub fn is_numbered(&self) -> bool {
+        self.header.is_numbered()
+    }
+
+    /// How much of what is wished fits now.
+    pub fn bound(&self) -> Bound {
+        self.bound
+    }
+
+    /// Whether padding can be sent beside it.
+    pub fn can_pad(&self) -> bool {
+        let header = self.rtx_header.as_ref();
+        header.is_some_and(OutgoingHeader::is_numbered)
+            && self.codecs.repair_payload_type().is_some()
+    }
+
+    /// How long a packet that is nothing but padding becomes, in plain.
+    pub fn padding_len(&self) -> usize {
+        let header = self.rtx_header.as_ref();
+        header.map_or(0, |header| header.bytes().len() + PROBE_PADDING)
+    }
+
+    /// Whether a larger layer than wanted goes on until the wanted one can be decoded.
+    pub fn sends_too_much(&self) -> bool {
+        self.selector.current() > self.selector.wanted()
+    }
+
+    /// The largest size that is wished of a stream that carries several.
+    pub fn spatial_wished(&self) -> Option<u8> {
+        self.thinner.as_ref()?.wished()
+    }
+
+    /// Takes a new bound. Returns whether something is no longer sent.
+    pub fn set_bound(&mut self, bound: Bound, layers: &LayerViews) -> bool {
+        self.bound = bound;
+        let thinner = self.thinner.as_mut();
+        match (thinner.filter(|one| one.wished().is_some()), bound) {
+            (Some(thinner), Bound::Rank(rank)) => {
+                thinner.set_bound(rank);
+                self.selector.set_bound(Bound::None);
+            }
+            (Some(thinner), Bound::None) => {
+                thinner.set_bound(u8::MAX);
+                self.selector.set_bound(Bound::None);
+            }
+            _ => self.selector.set_bound(bound),
+        }
+        self.selector.update(layers)
     }
 
     /// Its id.
@@ -424,15 +488,17 @@ impl Subscription {
 
     /// Lays header, payload and so many bytes of padding down for `seal`, which says whether the
     /// packet can leave. `kept` are all bytes that are kept of it.
+    /// `number` is its transport-wide number, where it carries one.
     pub fn seal(
         &mut self,
         outgoing: &Outgoing,
         kept: &[u8],
         padding: usize,
+        number: u16,
         seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
     ) -> bool {
         if outgoing.descriptor > 0 {
-            return self.seal_described(outgoing, kept, padding, seal);
+            return self.seal_described(outgoing, kept, padding, number, seal);
         }
         let payload = match outgoing.codec.unwraps_red {
             _ if outgoing.is_empty => &[],
@@ -453,6 +519,7 @@ impl Subscription {
         match outgoing.form {
             Form::Media => {
                 set(&mut self.header, outgoing, outgoing.numbers.seq);
+                self.header.set_transport_cc(number);
                 self.header.set_padded(padding > 0);
                 let parts = [prefix, rest, tail];
                 if seal(outgoing.numbers.seq, self.header.bytes(), &parts) {
@@ -467,6 +534,7 @@ impl Subscription {
                     .as_mut()
                     .expect("a repair is only made where there is a stream for it");
                 set(header, outgoing, seq);
+                header.set_transport_cc(number);
                 header.set_padded(padding > 0);
                 let original = rtx::prefix(outgoing.numbers.seq.wire());
                 seal(seq, header.bytes(), &[&original, prefix, rest, tail])
@@ -482,6 +550,7 @@ impl Subscription {
         outgoing: &Outgoing,
         kept: &[u8],
         padding: usize,
+        number: u16,
         seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
     ) -> bool {
         let (payload, value) = split_descriptor(kept, outgoing.descriptor);
@@ -497,6 +566,7 @@ impl Subscription {
             }
         };
         set(header, outgoing, seq);
+        header.set_transport_cc(number);
         header.set_padded(padding > 0);
         let described;
         let bytes = match self.descriptor_id.filter(|_| !outgoing.is_empty) {
@@ -515,6 +585,32 @@ impl Subscription {
             self.note_sent(payload.len());
         }
         is_sealed
+    }
+
+    /// Lays a packet down that is nothing but padding, on the stream of retransmissions, where there
+    /// is one that carries numbers. What receives it has nothing to do with it but to report it.
+    pub fn seal_padding(
+        &mut self,
+        number: u16,
+        seal: impl FnOnce(SeqNo, &[u8], &[&[u8]]) -> bool,
+    ) -> bool {
+        let payload_type = self.codecs.repair_payload_type();
+        let (Some(header), Some(payload_type)) = (&mut self.rtx_header, payload_type) else {
+            return false;
+        };
+        if !header.is_numbered() {
+            return false;
+        }
+        let seq = self.rtx_next;
+        self.rtx_next = SeqNo(seq.0 + 1);
+        header.set(payload_type, false, seq, 0);
+        header.set_transport_cc(number);
+        header.set_audio_level(None);
+        header.set_video_orientation(None);
+        header.set_padded(true);
+        let mut tail = [0; PROBE_PADDING];
+        tail[PROBE_PADDING - 1] = PROBE_PADDING as u8;
+        seal(seq, header.bytes(), &[&tail])
     }
 
     /// The source and number under which SRTP seals a packet of this subscription.
@@ -601,15 +697,18 @@ impl Subscription {
 }
 
 /// Only what is the same whenever a packet is sent: a packet that is sent again without a stream
-/// for retransmissions must be the same bytes under the same SRTP number.
+/// for retransmissions must be the same bytes under the same SRTP number. So transport-wide numbers
+/// stand only where every packet has its own; and only on pictures, see the estimator.
 fn outgoing_extensions(
     kind: MediaKind,
     ids: &ExtensionIds,
     params: &SubscriptionParams,
+    is_sent_once: bool,
 ) -> OutgoingExtensions {
+    let is_numbered = kind == MediaKind::Video && is_sent_once;
     OutgoingExtensions {
         mid: ids.mid.map(|id| (id, params.mid)),
-        transport_cc: None,
+        transport_cc: ids.transport_cc.filter(|_| is_numbered),
         abs_send_time: None,
         audio_level: ids.audio_level.filter(|_| kind == MediaKind::Audio),
         video_orientation: ids.video_orientation.filter(|_| kind == MediaKind::Video),

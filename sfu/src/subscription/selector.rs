@@ -18,6 +18,18 @@ pub struct LayerView {
     pub height: u32,
 }
 
+/// How much of what is wished fits through the path to the subscriber.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bound {
+    /// Everything, as far as is known.
+    #[default]
+    None,
+    /// Up to the layer of this rank.
+    Rank(u8),
+    /// Nothing for now.
+    Paused,
+}
+
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -33,6 +45,7 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Selector {
     wish: LayerWish,
+    bound: Bound,
     current: Option<u8>,
     target: Option<u8>,
 }
@@ -42,6 +55,7 @@ impl Selector {
     pub fn new() -> Self {
         Self {
             wish: LayerWish::Best,
+            bound: Bound::None,
             current: None,
             target: None,
         }
@@ -52,6 +66,11 @@ impl Selector {
         self.wish = wish;
     }
 
+    /// Takes a new bound; [`Selector::update`] must follow.
+    pub fn set_bound(&mut self, bound: Bound) {
+        self.bound = bound;
+    }
+
     /// What is wished for.
     pub fn wish(&self) -> LayerWish {
         self.wish
@@ -60,7 +79,7 @@ impl Selector {
     /// Chooses the target anew. Returns whether what is sent now has changed (it can only end
     /// here; it begins with a keyframe).
     pub fn update(&mut self, layers: &[LayerView]) -> bool {
-        self.target = target(self.wish, layers);
+        self.target = bounded(target(self.wish, layers), self.bound, layers);
         if self.target.is_none() && self.current.is_some() {
             self.current = None;
             return true;
@@ -124,6 +143,15 @@ pub fn target(wish: LayerWish, layers: &[LayerView]) -> Option<u8> {
         LayerWish::Size { width, height } => rank_for_size(layers, width, height).unwrap_or(top),
     };
     nearest_live(layers, wanted)
+}
+
+/// The target within a bound; of those that live the nearest, as for a wish.
+fn bounded(target: Option<u8>, bound: Bound, layers: &[LayerView]) -> Option<u8> {
+    match (target, bound) {
+        (_, Bound::Paused) => None,
+        (Some(target), Bound::Rank(rank)) if rank < target => nearest_live(layers, rank),
+        _ => target,
+    }
 }
 
 /// The smallest layer that fills the size, if sizes are known.
@@ -229,6 +257,26 @@ mod tests {
         selector.update(&layers([true; 3]));
         assert_eq!(selector.decide(2, false), Decision::Skip);
         assert_eq!(selector.decide(2, true), Decision::Switch);
+    }
+
+    #[test]
+    fn what_fits_bounds_what_is_wished() {
+        let all = layers([true; 3]);
+        let cases = [
+            (LayerWish::Best, Bound::None, Some(2)),
+            (LayerWish::Best, Bound::Rank(1), Some(1)),
+            (LayerWish::Rank(0), Bound::Rank(1), Some(0)),
+            (LayerWish::Best, Bound::Paused, None),
+            (LayerWish::Paused, Bound::Rank(2), None),
+        ];
+        for (wish, bound, expected) in cases {
+            let mut selector = Selector::new();
+            selector.set_wish(wish);
+            selector.set_bound(bound);
+            selector.update(&all);
+            assert_eq!(selector.wanted(), expected, "{wish:?} {bound:?}");
+            assert_eq!(selector.wish(), wish, "the wish is what it was");
+        }
     }
 
     #[test]

@@ -98,6 +98,9 @@ impl Reach {
 #[derive(Debug)]
 pub struct Thinner {
     sizes: Box<[LayerView]>,
+    wished: Reach,
+    /// The largest size that fits through the path.
+    bound: u8,
     target: Reach,
     current: Option<Reach>,
     /// Before this something else went through, for packets that are late.
@@ -124,6 +127,8 @@ impl Thinner {
         };
         let sizes: Box<[LayerView]> = sizes.iter().map(view).collect();
         Self {
+            wished: whole(&sizes),
+            bound: u8::MAX,
             target: whole(&sizes),
             before: whole(&sizes),
             sizes,
@@ -140,7 +145,7 @@ impl Thinner {
     /// Takes a new wish. One for nothing is none of its business. Where there is but one size the
     /// ranks are rates.
     pub fn set_wish(&mut self, wish: LayerWish) {
-        self.target = match (wish, self.sizes.len()) {
+        self.wished = match (wish, self.sizes.len()) {
             (LayerWish::Paused, _) => return,
             (LayerWish::Rank(rate), 0 | 1) => Reach {
                 rate: rate.min(Reach::ALL),
@@ -155,6 +160,21 @@ impl Thinner {
                 None => return,
             },
         };
+        self.set_bound(self.bound);
+    }
+
+    /// No larger layer than this fits through the path to the subscriber.
+    pub fn set_bound(&mut self, bound: u8) {
+        self.bound = bound;
+        self.target = Reach {
+            size: self.wished.size.min(bound),
+            ..self.wished
+        };
+    }
+
+    /// The largest layer that is wished, where there are several.
+    pub fn wished(&self) -> Option<u8> {
+        (self.sizes.len() > 1).then_some(self.wished.size)
     }
 
     /// Whether a keyframe is needed to take up what is wanted.

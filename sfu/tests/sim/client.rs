@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sfu::congestion::feedback::ArrivalFeedback;
 use sfu::id::{RoomId, TransportId};
 use sfu::rtp::packet::Header;
 use sfu::rtp::rtcp::feedback::{append_nack, append_pli};
@@ -13,7 +14,7 @@ use sfu::rtp::rtcp::report::{
 use sfu::rtp::rtcp::{Rtcp, parse_compound};
 use sfu::unit::{NtpTime, Ssrc};
 
-use super::link::{Faults, Link};
+use super::link::{Faults, Link, Narrow};
 use super::peer::{PeerEvent, Sctp, SimPeer};
 use super::sink::Sink;
 use super::source::Source;
@@ -39,6 +40,12 @@ pub(crate) struct SimClient {
     pub(crate) link: Link,
     pub(crate) up: Faults,
     pub(crate) down: Faults,
+    /// What everything that it is sent must pass.
+    pub(crate) narrow: Option<Narrow>,
+    /// It reports when numbered packets arrive, as browsers do.
+    pub(crate) arrivals: Option<ArrivalFeedback>,
+    /// Packets that were nothing but padding.
+    pub(crate) padding: usize,
     pub(crate) sources: Vec<Source>,
     pub(crate) sinks: Vec<Sink>,
     pub(crate) connected_at: Option<Instant>,
@@ -89,6 +96,9 @@ impl SimClient {
             link,
             up: Faults::default(),
             down: Faults::default(),
+            narrow: None,
+            arrivals: None,
+            padding: 0,
             sources: Vec::new(),
             sinks: Vec::new(),
             connected_at: None,
@@ -172,6 +182,15 @@ impl SimClient {
 
     fn receive(&mut self, now: Instant, packet: &[u8]) {
         let header = Header::parse(packet).expect("the server sends good RTP");
+        let number = header.extensions(packet, &super::extensions()).transport_cc;
+        if let (Some(arrivals), Some(number)) = (&mut self.arrivals, number) {
+            arrivals.note(now, number, header.ssrc);
+        }
+        let is_repair = self.sinks.iter().any(|sink| sink.rtx_ssrc == header.ssrc.0);
+        if is_repair && header.payload(packet).is_err() {
+            self.padding += 1;
+            return;
+        }
         let sink = self
             .sinks
             .iter_mut()
@@ -222,6 +241,13 @@ impl SimClient {
     }
 
     fn ask(&mut self, now: Instant) {
+        if let Some(arrivals) = &mut self.arrivals {
+            let mut compound = Vec::new();
+            arrivals.append(now, &mut compound, Ssrc(1));
+            if !compound.is_empty() {
+                self.peer.send_rtcp(&compound);
+            }
+        }
         for sink in &mut self.sinks {
             let (lost, wants_keyframe) = sink.requests(now);
             let mut compound = Vec::new();

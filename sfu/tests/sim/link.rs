@@ -1,7 +1,7 @@
 //! The network between a client and the server: what is lost, late, doubled or overtaken is decided
 //! by one seed, and counted, so that a test can show that its fault was really injected.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Random numbers that repeat with their seed (SplitMix64).
 #[derive(Clone, Debug)]
@@ -52,6 +52,45 @@ impl Link {
             loss: percent,
             ..Self::GOOD
         }
+    }
+}
+
+/// The narrowest place of a path: datagrams leave it one after the other, and wait in a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Narrow {
+    pub(crate) bits_per_second: u64,
+    /// What would wait for longer is dropped.
+    pub(crate) queue_max: Duration,
+    pub(crate) dropped: usize,
+    /// The longest that anything has waited.
+    pub(crate) longest: Duration,
+    free_at: Option<Instant>,
+}
+
+impl Narrow {
+    pub(crate) fn new(kbps: u64, queue_max: Duration) -> Self {
+        Self {
+            bits_per_second: kbps * 1_000,
+            queue_max,
+            dropped: 0,
+            longest: Duration::ZERO,
+            free_at: None,
+        }
+    }
+
+    /// After which time a datagram is through, if it gets through.
+    pub(crate) fn pass(&mut self, now: Instant, bytes: usize) -> Option<Duration> {
+        // With the headers of UDP and IP.
+        let bits = 8 * (bytes as u64 + 28);
+        let free_at = self.free_at.map_or(now, |at| at.max(now));
+        if free_at - now > self.queue_max {
+            self.dropped += 1;
+            return None;
+        }
+        let through = free_at + Duration::from_micros(bits * 1_000_000 / self.bits_per_second);
+        self.free_at = Some(through);
+        self.longest = self.longest.max(through - now);
+        Some(through - now)
     }
 }
 

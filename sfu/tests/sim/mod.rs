@@ -599,7 +599,13 @@ impl Sim {
             };
             let client = &mut self.clients[index];
             let times = client.link.carry(&mut self.dice, &mut client.down);
-            for after in times {
+            for mut after in times {
+                if let Some(narrow) = &mut self.clients[index].narrow {
+                    let Some(passed) = narrow.pass(self.now, bytes.len()) else {
+                        continue;
+                    };
+                    after += passed;
+                }
                 self.send(after, Delivery::ToClient(index, bytes.clone()));
             }
         }

@@ -180,8 +180,8 @@ impl Sink {
         let first = match self.next {
             Some(next) => next,
             // Nothing was shown yet, or a hole was given up: begin at a keyframe.
-            None => match self.kept.iter().find(|(_, kept)| kept.looks_key) {
-                Some((seq, _)) => *seq,
+            None => match self.complete_keyframe(SeqNo(0)) {
+                Some(seq) => seq,
                 None => return false,
             },
         };
@@ -201,6 +201,13 @@ impl Sink {
         self.next = Some(SeqNo(last.0 + 1));
         self.kept = self.kept.split_off(&SeqNo(last.0 + 1));
         true
+    }
+
+    /// The first keyframe from there on that has come whole.
+    fn complete_keyframe(&self, from: SeqNo) -> Option<SeqNo> {
+        let mut keyframes = self.kept.range(from..).filter(|(_, kept)| kept.looks_key);
+        let whole = keyframes.find(|(seq, _)| self.complete_from(**seq).is_some());
+        whole.map(|(seq, _)| *seq)
     }
 
     fn complete_from(&self, first: SeqNo) -> Option<SeqNo> {
@@ -274,19 +281,14 @@ impl Sink {
     /// left) is followed by a keyframe already.
     fn gives_up(&mut self, now: Instant) -> bool {
         if let Some(next) = self.next
-            && let Some((&seq, _)) = self
-                .kept
-                .iter()
-                .find(|(seq, kept)| **seq > next && kept.looks_key)
+            && let Some(seq) = self.complete_keyframe(SeqNo(next.0 + 1))
         {
             // Everything before a complete keyframe may be left out.
-            if self.complete_from(seq).is_some() {
-                self.next = None;
-                self.kept = self.kept.split_off(&seq);
-                self.missing = self.missing.split_off(&seq);
-                while self.show_next(now) {}
-                return false;
-            }
+            self.next = None;
+            self.kept = self.kept.split_off(&seq);
+            self.missing = self.missing.split_off(&seq);
+            while self.show_next(now) {}
+            return false;
         }
         if self.kept.is_empty() {
             self.waiting_since = None;
