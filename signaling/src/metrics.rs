@@ -183,7 +183,7 @@ type MediaNumber = (&'static str, &'static str, &'static str, u64);
 
 /// Every number of a snapshot but the drops, the time and the delays; a test counts them.
 #[rustfmt::skip]
-fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 44] {
+fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 50] {
     [
         ("media_datagrams_in_total", "counter", "Datagrams read.", s.datagrams_in),
         ("media_bytes_in_total", "counter", "Bytes read.", s.bytes_in),
@@ -207,6 +207,12 @@ fn media_numbers(s: &StatsSnapshot) -> [MediaNumber; 44] {
         ("media_packets_requested_total", "counter", "Retransmissions asked of publishers.", s.packets_requested),
         ("media_keyframes_requested_total", "counter", "Keyframes asked of publishers.", s.keyframes_requested),
         ("media_bandwidth_reports_total", "counter", "Reports of bandwidth from subscribers.", s.bandwidth_reports),
+        ("media_bandwidth_estimates", "gauge", "Subscribers now whose bandwidth is estimated.", s.bandwidth_estimates),
+        ("media_bandwidth_estimated_kbps", "gauge", "What fits towards all of them together, in kbit/s.", s.bandwidth_estimated_kbps),
+        ("media_pictures_lowered", "gauge", "Pictures now that are smaller than wished because more does not fit.", s.pictures_lowered),
+        ("media_pictures_held", "gauge", "Pictures now that are not sent because not even the smallest fits.", s.pictures_held),
+        ("media_probes_total", "counter", "Times that padding tried whether more fits.", s.probes),
+        ("media_probe_packets_out_total", "counter", "Packets of padding sent for that.", s.probe_packets_out),
         ("media_data_in_total", "counter", "Data messages received.", s.data_in),
         ("media_data_out_total", "counter", "Data messages sent.", s.data_out),
         ("media_data_dropped_total", "counter", "Lossy data messages dropped at a full queue.", s.data_dropped),

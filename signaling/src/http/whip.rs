@@ -160,6 +160,7 @@ async fn open(
         client: ClientInfo::default(),
         connections: Connections::One,
         is_automatic: false,
+        may_pause: false,
         tracks,
         offer: Some((offer.clone(), 1)),
         outlet: Outlet::new(limits.outgoing_queue_bytes_max),

@@ -36,6 +36,10 @@ impl Room {
             }
             EventKind::Silent { transport } => self.silent(transport),
             EventKind::Speakers { speakers } => self.speakers(&speakers),
+            EventKind::PictureHeld {
+                subscription,
+                is_held,
+            } => self.picture_held(subscription, is_held),
             EventKind::Quality { transport, rating } => self.rated(transport, rating),
             EventKind::Data {
                 transport,

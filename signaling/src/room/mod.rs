@@ -29,6 +29,7 @@ pub mod requests;
 pub mod resume;
 pub mod scribe;
 pub mod settings;
+pub mod shortage;
 pub mod slots;
 pub mod spread;
 pub mod subscriptions;

@@ -269,6 +269,10 @@ impl Room {
             params: Box::new(params),
         };
         self.spread.send(worker, subscribe);
+        if is_video {
+            self.forget_held(key, assignment.publication);
+            self.set_importance(key, assignment.publication, subscription);
+        }
         let participant = self.participants.get(&key);
         let wishes = participant.map(|one| &one.subscriptions.wishes);
         let wish = wishes.and_then(|wishes| wishes.get(&assignment.publication));

@@ -60,6 +60,8 @@ pub struct Hello {
     pub connections: Connections,
     /// Everything is to be subscribed to.
     pub is_automatic: bool,
+    /// Pictures may be left out where not even the smallest fits: the client can show that.
+    pub may_pause: bool,
     /// Tracks that are announced along with the join.
     pub tracks: Vec<AddTrackRequest>,
     /// The first offer with its number, if it came along.
@@ -269,6 +271,7 @@ impl Participant {
             is_audience_chosen: false,
             subscriptions: Subscriptions {
                 is_automatic: hello.is_automatic,
+                may_pause: hello.may_pause,
                 ..Subscriptions::default()
             },
             connections: hello.connections,
@@ -478,6 +481,7 @@ mod tests {
             client: ClientInfo::default(),
             connections: Connections::One,
             is_automatic: true,
+            may_pause: false,
             tracks: Vec::new(),
             offer: None,
             outlet: Outlet::new(1_000),

@@ -251,6 +251,7 @@ impl Room {
                 continue;
             };
             self.set_wish(key, publication, wish);
+            self.set_priority(key, publication, settings.priority);
             self.settle_demand(now, publication);
         }
     }

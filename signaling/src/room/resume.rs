@@ -202,6 +202,7 @@ impl Room {
         let speakers = seen.map(Participant::speaker).collect();
         outlet.send(Message::SpeakersChanged(SpeakersChanged { speakers }));
         self.tell_connections(key);
+        self.tell_held(key);
     }
 
     /// All who are here as a participant may know them, itself first, and before them those who have

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sfu::congestion::allocation::Priority;
 use sfu::id::{PublicationId, SubscriptionId};
 use sfu::media::LayerWish;
 
@@ -26,6 +27,12 @@ pub struct Subscriptions {
     pub wishes: HashMap<PublicationId, LayerWish>,
     /// Those that get the backup codec.
     pub backed: HashMap<SubscriptionId, Backed>,
+    /// Pictures may be left out where not even the smallest fits.
+    pub may_pause: bool,
+    /// How much a track matters, where the client has said so.
+    pub priorities: HashMap<PublicationId, Priority>,
+    /// Pictures that do not come because they do not fit.
+    pub held: HashSet<PublicationId>,
     /// What carries them.
     pub slots: SlotTable,
 }
@@ -64,6 +71,8 @@ impl Subscriptions {
         self.chosen.remove(&publication);
         self.wishes.remove(&publication);
         self.backed.retain(|_, one| one.publication != publication);
+        self.priorities.remove(&publication);
+        self.held.remove(&publication);
     }
 }
 

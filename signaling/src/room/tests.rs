@@ -43,6 +43,7 @@ mod publishing;
 mod recording;
 mod resume;
 mod seats;
+mod shortage;
 mod spread;
 
 /// A room, a clock and everything that was said and commanded.
@@ -148,6 +149,7 @@ impl Scene {
             },
             connections,
             is_automatic: true,
+            may_pause: true,
             tracks: Vec::new(),
             offer: (connections == Connections::One).then(|| client.offer()),
             outlet,

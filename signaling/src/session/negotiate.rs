@@ -113,6 +113,10 @@ pub fn hello(
         client: request.client_info.unwrap_or_default(),
         connections,
         is_automatic: settings.auto_subscribe,
+        // Who does not say: a client that measures what it shows is told, and shows, what it lacks.
+        may_pause: settings
+            .subscriber_allow_pause
+            .unwrap_or(settings.adaptive_stream),
         tracks: request.add_track_requests,
         offer,
         outlet: Outlet::new(limits.outgoing_queue_bytes_max),
