@@ -6,6 +6,7 @@ import { dispose } from '@livekit/rtc-node';
 import { afterAll, expect, it } from 'vitest';
 import { launch } from './browser.mjs';
 import { PEOPLE } from './media.mjs';
+import { Narrow } from './narrow.mjs';
 import { Person } from './person.mjs';
 import { tokenFor } from './token.mjs';
 import { until } from './wait.mjs';
@@ -286,4 +287,100 @@ it('brings heart and lung sounds in stereo, as they were', async () => {
     return sender.getParameters().encodings[0].maxBitrate;
   });
   expect(rate).toBeGreaterThanOrEqual(128_000);
+});
+
+// The one place that what the server sends to this page must pass: where the server's own address stands
+// in a description or a candidate, the page reads the other, and of TCP it reads nothing.
+function lead(narrowed) {
+  const native = RTCPeerConnection.prototype;
+  const { setRemoteDescription, addIceCandidate } = native;
+  const through = (line) =>
+    line.replace(/^((?:a=)?candidate:\S+ \d+ udp \d+ 127\.0\.0\.1) (\d+)/i, (_, start, port) => {
+      window.foundPort(Number(port));
+      return `${start} ${narrowed}`;
+    });
+  const isTcp = (line) => /^(?:a=)?candidate:\S+ \d+ tcp /i.test(line);
+  native.setRemoteDescription = function set(description) {
+    const lines = description.sdp.split('\r\n').filter((line) => !isTcp(line));
+    const sdp = lines.map(through).join('\r\n');
+    return setRemoteDescription.call(this, { type: description.type, sdp });
+  };
+  native.addIceCandidate = function add(init) {
+    if (!init?.candidate) return addIceCandidate.call(this, init);
+    if (isTcp(init.candidate)) return Promise.resolve();
+    const { sdpMid, sdpMLineIndex, usernameFragment } = init;
+    const candidate = through(init.candidate);
+    return addIceCandidate.call(this, { candidate, sdpMid, sdpMLineIndex, usernameFragment });
+  };
+}
+
+it('gives a thin link sound, and as much of the picture as fits', async () => {
+  const browser = await launch();
+  browsers.push(browser);
+  const li = await enter(browser, 'li', 'thin');
+  await li.evaluate(async () => {
+    const { AudioPresets } = window.LivekitClient;
+    const me = window.room.localParticipant;
+    await me.setCameraEnabled(true, { resolution: { width: 960, height: 540, frameRate: 15 } });
+    await me.setMicrophoneEnabled(true, {}, { audioPreset: AudioPresets.speech, dtx: false, red: false });
+  });
+
+  const narrow = await Narrow.open();
+  const context = await browser.newContext();
+  const wang = await context.newPage();
+  await wang.exposeFunction('foundPort', (port) => narrow.lead(port));
+  await wang.goto(`${http}/healthz`);
+  await wang.addScriptTag({ path: CLIENT });
+  await wang.evaluate(lead, narrow.port);
+  await wang.evaluate(
+    async ([address, token]) => {
+      const { Room, RoomEvent } = window.LivekitClient;
+      window.states = [];
+      // Whoever adapts to what is looked at may be left without it for a while, and is told.
+      window.room = new Room({ adaptiveStream: { pixelDensity: 1 } });
+      window.room.on(RoomEvent.TrackStreamStateChanged, (_, state) => window.states.push(state));
+      window.room.on(RoomEvent.TrackSubscribed, (track) => {
+        const element = track.attach();
+        if (track.kind === 'video') Object.assign(element.style, { width: '960px', height: '540px' });
+        document.body.append(element);
+      });
+      await window.room.connect(address, token);
+    },
+    [url, await tokenFor('wang', 'thin')],
+  );
+  const heard = () =>
+    wang.evaluate(async () => {
+      const [someone] = [...window.room.remoteParticipants.values()];
+      const track = someone?.getTrackPublication('microphone')?.track;
+      const stats = track ? [...(await track.receiver.getStats()).values()] : [];
+      return stats.find((one) => one.type === 'inbound-rtp')?.packetsReceived ?? 0;
+    });
+  const listens = async () => {
+    const before = await heard();
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    // Of 150; the machine may be slow, but it may not be silent.
+    return (await heard()) - before > 100;
+  };
+  const shows = async (is) => {
+    const before = await decoded(wang);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    const after = await decoded(wang);
+    return after?.frames > before?.frames && is(after.width) && after;
+  };
+  const states = () => wang.evaluate(() => window.states);
+
+  await until('wang sees it all', () => shows((width) => width === 960), patience);
+  expect(narrow.carried).toBeGreaterThan(100);
+  narrow.limit(300_000);
+  await until('the picture is smaller, and moves', () => shows((width) => width < 960), patience);
+  await until('li is heard', listens, patience);
+  expect(narrow.dropped + narrow.carried).toBeGreaterThan(100);
+  narrow.limit(75_000);
+  await until('wang is told that it is gone', async () => (await states()).at(-1) === 'paused', patience);
+  await until('li is still heard', listens, patience);
+  narrow.limit(Number.POSITIVE_INFINITY);
+  await until('wang is told that it is back', async () => (await states()).at(-1) === 'active', patience);
+  await until('wang sees it all again', () => shows((width) => width === 960), patience);
+  await until('li is heard all along', listens, patience);
+  narrow.close();
 });

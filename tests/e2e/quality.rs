@@ -8,7 +8,7 @@ use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::suite;
 
-const TESTS: usize = 6;
+const TESTS: usize = 7;
 
 #[test]
 fn pictures_are_sent_in_the_size_that_is_looked_at() {
