@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -43,15 +46,42 @@ fn mount(folder: &Path) {
     assert!(mounted.status.success(), "{mounted:?}");
 }
 
-/// Takes all the room that is left.
-fn fill(path: &Path) {
-    let mut file = fs::File::create(path).expect("the disk is writable");
-    let lot = vec![7; 1 << 16];
-    let mut left = DISK / lot.len() as u64;
-    while left > 0 && file.write_all(&lot).is_ok() {
-        left -= 1;
+/// Takes all the room that is left, and what others let go of, until it is dropped: a recording that
+/// is interrupted gives back the rest of its segment, and would go on with that.
+struct Filler {
+    path: PathBuf,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Filler {
+    fn new(path: PathBuf) -> Self {
+        let mut file = fs::File::create(&path).expect("the disk is writable");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            let lot = [7; 1 << 12];
+            while !until.load(Ordering::Relaxed) {
+                if file.write_all(&lot).is_err() {
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        });
+        Self {
+            path,
+            is_over,
+            thread: Some(thread),
+        }
     }
-    assert!(left > 0, "the disk is full now");
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("it is dropped once");
+        assert!(thread.join().is_ok(), "it writes or waits");
+        fs::remove_file(&self.path).expect("it was made above");
+    }
 }
 
 fn expect(call: &Process, line: &str, within: Duration) {
@@ -125,24 +155,26 @@ fn full_disk() {
     std::thread::sleep(Duration::from_secs(4));
     is_unharmed(&mut call);
 
-    let filler = data.join("filler");
-    fill(&filler);
     let full = Instant::now();
+    let filler = Filler::new(data.join("filler"));
     are_told(&call, "interrupted", TOLD_MAX);
     println!("told after {:?} of a full disk", full.elapsed());
     is_unharmed(&mut call);
     // Nobody begins another one meanwhile, and hears so.
     call.tell("another");
     expect(&call, "chen failed", Duration::from_secs(60));
-    let metrics = server.metrics();
-    assert_eq!(metrics.sum("consilium_recordings_interrupted"), 1.0);
+    let interrupted = || {
+        let metrics = server.metrics();
+        (metrics.sum("consilium_recordings_interrupted") == 1.0).then_some(metrics)
+    };
+    let metrics = wait_until(JUDGED_MAX, interrupted).expect("nothing reaches the disk");
     let by_reason = metrics.by_label("consilium_recordings_interrupted_total", "reason");
     assert!(by_reason["disk_full"] >= 1.0, "{by_reason:?}");
     let recordings = fs::read_dir(data.join("recordings")).expect("is there");
     let recordings: Vec<_> = recordings.map(|it| it.expect("readable").path()).collect();
     assert_eq!(recordings.len(), 1, "nothing was begun: {recordings:?}");
 
-    fs::remove_file(&filler).expect("it was written above");
+    drop(filler);
     are_told(&call, "on", Duration::from_secs(60));
     std::thread::sleep(Duration::from_secs(4));
     is_unharmed(&mut call);
