@@ -1,7 +1,7 @@
 //! A receiver of webhooks that is not always well: it checks every signature, and sometimes refuses,
 //! forgets to answer, or takes an event and says that it has not.
 //!
-//! What it has taken goes to the [`Book`](super::ledger::Book) as it came, repetitions included.
+//! What it has taken goes to the [`Book`] as it came, repetitions included.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
