@@ -43,7 +43,7 @@ impl House {
         let second = String::from_utf8_lossy(&second).trim().to_owned();
         let config = format!(
             "data_dir = {:?}\n[http]\nport = 0\n[media]\nworkers = 2\nport_first = 0\n[rooms]\ndeparture_timeout = 2\n[keys]\n{} = {:?}\n\
-             [recording]\npolicy = \"must\"\n[recording.limits]\nfree_percent_min = 1\n[recording.keys]\ncompliance = [{officer:?}, {second:?}]\n",
+             [recording]\npolicy = \"must\"\n[recording.limits]\nfree_percent_min = 0\n[recording.keys]\ncompliance = [{officer:?}, {second:?}]\n",
             house.folder.join("data"),
             token::KEY,
             token::SECRET

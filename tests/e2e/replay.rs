@@ -50,6 +50,7 @@ fn config(folder: &Path, officers: &[&Officer], revoked: &[&Officer]) -> String 
         "data_dir = {:?}\n[http]\nport = 0\n[media]\nworkers = 2\nport_first = 0\n\
          [keys]\n{} = {:?}\n{} = {:?}\n[rooms]\ndeparture_timeout = 2\n\
          [recording]\npolicy = \"must\"\n[recording.limits]\nsegment_seconds_max = 15\n\
+         free_percent_min = 0\n\
          [recording.keys]\ncompliance = {:?}\nrevoked = {:?}\n",
         folder.join("data"),
         token::KEY,

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use recorder::access::{Actor, Refused};
+use recorder::archive::BeginError;
 use recorder::catalogue::State;
 use recorder::id::RecordingId;
 use recorder::wall::Wall;
@@ -352,6 +353,15 @@ fn without_an_officer_nothing_is_recorded() {
     let refused = house.archive.begin(house.begin("case-conference"));
     let words = refused.expect_err("nobody could open it").to_string();
     assert!(words.contains("consilium keygen compliance"), "{words}");
+    assert!(house.archive.list().is_empty());
+}
+
+#[test]
+fn a_disk_with_too_little_free_takes_no_new_recording() {
+    // No disk is wholly free: this file's own folder is on it.
+    let house = House::with(1, 1, |config| config.limits.free_percent_min = 100);
+    let refused = house.archive.begin(house.begin("case-conference"));
+    assert!(matches!(refused, Err(BeginError::NoSpace)));
     assert!(house.archive.list().is_empty());
 }
 
