@@ -33,7 +33,7 @@ pub struct SentPacket {
 /// What was sent on one transport.
 #[derive(Debug)]
 pub struct SentRecord {
-    ring: Box<[Entry; REMEMBERED]>,
+    ring: [Entry; REMEMBERED],
     since: Instant,
     /// Now, as entries know it.
     now: u32,
@@ -46,7 +46,7 @@ impl SentRecord {
     /// Nothing has been sent.
     pub fn new(now: Instant) -> Self {
         Self {
-            ring: Box::new([Entry::default(); REMEMBERED]),
+            ring: [Entry::default(); REMEMBERED],
             since: now,
             now: 0,
             next: 0,
