@@ -25,7 +25,8 @@ use crate::stream;
 pub(super) struct IceLite {
     local: IceCredentials,
     remote: IceCredentials,
-    /// Those before the last restart; valid until the new ones are used (RFC 8445 section 9).
+    /// Those that were last in use before a restart; good for the paths that they have, until the new
+    /// ones are used (RFC 8445 section 9).
     previous_local: Option<IceCredentials>,
     sources: ArrayVec<Source, SOURCES_MAX>,
     selected: Option<SocketAddr>,
@@ -111,7 +112,9 @@ impl IceLite {
 
     /// Replaces the credentials. The path stays as it is until the peer nominates another.
     pub(super) fn restart(&mut self, local: IceCredentials, remote: IceCredentials) {
-        self.previous_local = Some(std::mem::replace(&mut self.local, local));
+        let before = std::mem::replace(&mut self.local, local);
+        // Where one restart follows another, the peer is still where it was before the first.
+        self.previous_local.get_or_insert(before);
         self.remote = remote;
         self.move_to = None;
     }
@@ -128,7 +131,7 @@ impl IceLite {
             self.handle_answer(from, &check)?;
             return Ok(Reply::default());
         }
-        let password = self.authenticate(&check)?;
+        let password = self.authenticate(from, &check)?;
         if check.is_role_conflict() {
             let answer = check.role_conflict(&password);
             return Ok(Reply {
@@ -144,21 +147,33 @@ impl IceLite {
     }
 
     /// The password that proves the check. The first use of new credentials ends the old ones.
-    fn authenticate(&mut self, check: &Check<'_>) -> Result<String, Reject> {
-        if check.local_ufrag() == self.local.ufrag {
-            if !check.is_authentic(&self.local.password) {
-                return Err(Reject::StunIntegrity);
-            }
+    ///
+    /// Once there has been a path, another one is opened only by the credentials of both sides that
+    /// were agreed last. In a restart libwebrtc tries new addresses as soon as it has them, with our
+    /// old credentials if it does not know the new ones: before its offer is here or while our answer
+    /// is under way. A path that answers it keeps, although its credentials are about to end.
+    fn authenticate(&mut self, from: SocketAddr, check: &Check<'_>) -> Result<String, Reject> {
+        let is_current = check.local_ufrag() == self.local.ufrag;
+        let is_first = self.selected.is_none() && self.absent_until.is_none();
+        let is_agreed = is_current && (is_first || check.remote_ufrag() == self.remote.ufrag);
+        if !is_agreed && !self.is_validated(from) {
+            return Err(Reject::StunUnknownUser);
+        }
+        let previous = self.previous_local.as_ref();
+        let credentials = match is_current {
+            true => &self.local,
+            false => previous
+                .filter(|old| check.local_ufrag() == old.ufrag)
+                .ok_or(Reject::StunUnknownUser)?,
+        };
+        if !check.is_authentic(&credentials.password) {
+            return Err(Reject::StunIntegrity);
+        }
+        let password = credentials.password.clone();
+        if is_current {
             self.previous_local = None;
-            return Ok(self.local.password.clone());
         }
-        match &self.previous_local {
-            Some(old) if check.local_ufrag() == old.ufrag => check
-                .is_authentic(&old.password)
-                .then(|| old.password.clone())
-                .ok_or(Reject::StunIntegrity),
-            _ => Err(Reject::StunUnknownUser),
-        }
+        Ok(password)
     }
 
     fn remember(&mut self, now: Instant, from: SocketAddr) {
@@ -365,7 +380,15 @@ mod tests {
     }
 
     fn check_of(local: &IceCredentials, is_nominating: bool) -> Vec<u8> {
-        let username = format!("{}:{}", local.ufrag, credentials(2).ufrag);
+        check_between(local, &credentials(2), is_nominating)
+    }
+
+    fn check_between(
+        local: &IceCredentials,
+        remote: &IceCredentials,
+        is_nominating: bool,
+    ) -> Vec<u8> {
+        let username = format!("{}:{}", local.ufrag, remote.ufrag);
         let message = is::stun::StunMessage::binding_request(
             &username,
             TransId::new(),
@@ -632,6 +655,66 @@ mod tests {
             Err(Reject::StunUnknownUser)
         );
         assert_eq!(ice.selected(), Some(address(A)));
+    }
+
+    #[test]
+    fn old_credentials_open_no_new_path() {
+        let mut ice = agent();
+        let now = start();
+        let old = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &old).expect("a good check");
+        ice.restart(credentials(9), credentials(2));
+        let result = ice.handle(now, address(B), &old);
+        assert_eq!(result, Err(Reject::StunUnknownUser));
+        assert!(!ice.is_validated(address(B)));
+        ice.handle(now, address(A), &old).expect("a path it has");
+        ice.handle(now, address(B), &check_of(&credentials(9), true))
+            .expect("the new ones");
+        assert!(ice.is_validated(address(B)));
+    }
+
+    #[test]
+    fn a_restart_that_we_do_not_know_of_opens_no_new_path() {
+        let mut ice = agent();
+        let now = start();
+        let (ours, theirs, next) = (credentials(1), credentials(2), credentials(3));
+        // Nothing has been agreed before, and nothing is lost.
+        let early = check_between(&ours, &next, true);
+        ice.handle(now, address(A), &early).expect("a good check");
+        let result = ice.handle(now, address(B), &early);
+        assert_eq!(result, Err(Reject::StunUnknownUser));
+        let moved = check_between(&ours, &theirs, true);
+        ice.handle(now, address(C), &moved)
+            .expect("the same peer from elsewhere");
+        // Nor while our answer is under way, nor when its path has lapsed meanwhile.
+        ice.restart(credentials(9), next.clone());
+        let result = ice.handle(now, address(B), &early);
+        assert_eq!(result, Err(Reject::StunUnknownUser));
+        let later = now + Limits::default().consent_timeout;
+        assert_eq!(ice.handle_timeout(later), Consent::Lapsed);
+        let result = ice.handle(later, address(B), &early);
+        assert_eq!(result, Err(Reject::StunUnknownUser));
+        let told = check_between(&credentials(9), &next, true);
+        ice.handle(later, address(B), &told).expect("the new ones");
+        assert!(ice.is_validated(address(B)));
+    }
+
+    #[test]
+    fn a_second_restart_leaves_the_path_that_is_in_use() {
+        let mut ice = agent();
+        let now = start();
+        let old = check_of(&credentials(1), true);
+        ice.handle(now, address(A), &old).expect("a good check");
+        // The answer to the first never came.
+        ice.restart(credentials(8), credentials(2));
+        ice.restart(credentials(9), credentials(2));
+        ice.handle(now, address(A), &old).expect("still in use");
+        let result = ice.handle(now, address(A), &check_of(&credentials(8), true));
+        assert_eq!(result, Err(Reject::StunUnknownUser));
+        ice.handle(now, address(A), &check_of(&credentials(9), true))
+            .expect("the new ones");
+        let result = ice.handle(now, address(A), &old);
+        assert_eq!(result, Err(Reject::StunUnknownUser));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Check<'a> {
     message: StunMessage<'a>,
     /// What stands before the colon of the user name.
     local_ufrag: &'a str,
+    /// What stands behind it.
+    remote_ufrag: &'a str,
 }
 
 impl<'a> Check<'a> {
@@ -41,20 +43,26 @@ impl<'a> Check<'a> {
             return Err(Reject::StunIntegrity);
         }
         let message = StunMessage::parse(datagram).map_err(|_| Reject::StunMalformed)?;
-        let local_ufrag = walked
+        let name = walked
             .username
             .and_then(|name| std::str::from_utf8(name).ok())
-            .and_then(|name| name.split(':').next())
             .unwrap_or_default();
+        let mut fragments = name.split(':');
         Ok(Self {
             message,
-            local_ufrag,
+            local_ufrag: fragments.next().unwrap_or_default(),
+            remote_ufrag: fragments.next().unwrap_or_default(),
         })
     }
 
     /// The fragment that the sender believes to be ours; empty in a response.
     pub(super) fn local_ufrag(&self) -> &str {
         self.local_ufrag
+    }
+
+    /// The fragment that the sender calls its own; empty in a response.
+    pub(super) fn remote_ufrag(&self) -> &str {
+        self.remote_ufrag
     }
 
     /// Whether the message was made by somebody who knows `password`.
@@ -260,6 +268,7 @@ mod tests {
         let check = Check::parse(&datagram).expect("our own message");
         assert!(check.is_request());
         assert_eq!(check.local_ufrag(), credentials(2).ufrag);
+        assert_eq!(check.remote_ufrag(), credentials(1).ufrag);
         assert!(check.is_authentic(&credentials(2).password));
         assert!(!check.is_authentic(&credentials(1).password));
         assert!(!check.is_authentic(""));
