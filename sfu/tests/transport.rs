@@ -520,6 +520,29 @@ fn hello(version: [u8; 2], suites: &[[u8; 2]]) -> Vec<u8> {
     record
 }
 
+/// Else it would not help that a bad hello ends nothing.
+#[test]
+fn a_weak_hello_with_the_peers_address_does_not_keep_the_peer_from_its_handshake() {
+    for (version, suite) in [
+        ([0xfe, 0xfd], [0, 0x2f]),
+        ([0xfe, 0xff], [0, 0x2f]),
+        ([0xfe, 0xff], [0xc0, 0x2b]),
+    ] {
+        let mut link = Link::new(Sctp::Active);
+        link.from_client_taken = |datagram| datagram[0] <= 3;
+        link.run(Duration::from_millis(500));
+        assert!(link.transport.is_validated(address(HOME)));
+        for _ in 0..100 {
+            link.deliver(address(HOME), &hello(version, &[suite]));
+        }
+        assert!(!link.transport.is_connected());
+        link.from_client_taken = |_| true;
+        link.run(Duration::from_secs(10));
+        assert!(link.transport.is_connected(), "{version:?} {suite:?}");
+        assert_eq!(link.closed(), None);
+    }
+}
+
 #[test]
 fn a_weak_or_old_handshake_from_the_peer_itself_leads_nowhere() {
     const DTLS_1_0: [u8; 2] = [0xfe, 0xff];

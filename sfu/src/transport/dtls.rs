@@ -89,6 +89,9 @@ const FLIGHT_RETRIES: usize = 7;
 /// The largest record (RFC 6347 section 4.1) with its overhead.
 const RECORD_MAX: usize = (1 << 14) + 256;
 
+/// The first message of a handshake (RFC 5246 section 7.4).
+const CLIENT_HELLO: u8 = 1;
+
 /// Kind, version, epoch, number, length.
 const RECORD_HEADER_LEN: usize = 13;
 
@@ -290,15 +293,40 @@ fn is_made_of_records(mut datagram: &[u8]) -> bool {
     }
 }
 
+/// Whether a hello offers DTLS 1.2 or what came after it (RFC 6347 section 4.2.1: versions count
+/// down). The handshake would not go on with an older one, but would have begun, and whoever comes
+/// with the right one could not any more.
+fn is_of_dtls_1_2(hello: &[u8]) -> bool {
+    matches!(hello, [0xfe, ..=0xfd, ..])
+}
+
 /// Whether a record without encryption is a change of cipher, an alert or a fragment of a handshake
 /// message (RFC 5246 sections 7.1 and 7.2, RFC 6347 section 4.2.2).
 fn is_clear_record(kind: u8, body: &[u8]) -> bool {
     match (kind, body) {
         (20, [1]) | (21, [1 | 2, _]) => true,
-        (22, [_, l0, l1, l2, _, _, o0, o1, o2, f0, f1, f2, fragment @ ..]) => {
+        (
+            22,
+            [
+                kind,
+                l0,
+                l1,
+                l2,
+                _,
+                _,
+                o0,
+                o1,
+                o2,
+                f0,
+                f1,
+                f2,
+                fragment @ ..,
+            ],
+        ) => {
             let number = |a: &u8, b: &u8, c: &u8| u32::from_be_bytes([0, *a, *b, *c]) as usize;
             let (offset, len) = (number(o0, o1, o2), number(f0, f1, f2));
-            offset + len <= number(l0, l1, l2) && len <= fragment.len()
+            let is_old = *kind == CLIENT_HELLO && offset == 0 && !is_of_dtls_1_2(fragment);
+            offset + len <= number(l0, l1, l2) && len <= fragment.len() && !is_old
         }
         _ => false,
     }
