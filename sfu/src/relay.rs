@@ -32,6 +32,11 @@ pub const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// The first refresh comes sooner: the owner may not have heard of the publication yet.
 pub const REFRESH_FIRST: Duration = Duration::from_millis(20);
 
+/// How long an owner may not have heard of a publication yet when a mirror of it speaks: commands to
+/// it were queued before those to the mirror's worker, and are handled within a few turns. Much longer,
+/// because who ends a mirror too early ends subscriptions, and who ends it late only wastes a place.
+const DOUBT_MAX: Duration = Duration::from_secs(10);
+
 /// Frames that a worker takes from one lane before it sends what they became: two large pictures.
 /// One that has fallen behind then sends what came first soon, and what waits to be sealed for
 /// hundreds of receivers still fits a cache: where both workers had to share a processor, a second
@@ -149,6 +154,8 @@ pub struct Mirror {
     pub clock_offset: Option<i64>,
     /// The owner has answered: from now on it is believed when it says that there is nothing.
     pub is_confirmed: bool,
+    /// Until then one that has never answered otherwise is not.
+    pub doubted_until: Instant,
     /// When the owner must next be told.
     pub refresh_at: Instant,
     /// The distance of refreshes, while it still grows.
@@ -170,6 +177,7 @@ impl Mirror {
             demand: 0,
             clock_offset: None,
             is_confirmed: false,
+            doubted_until: now + DOUBT_MAX,
             refresh_at: now,
             refresh_after: REFRESH_FIRST,
             keep_until: now + REFRESH_INTERVAL,

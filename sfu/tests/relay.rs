@@ -422,6 +422,29 @@ fn a_relay_that_is_opened_too_early_waits_and_one_that_nobody_uses_ends() {
 }
 
 #[test]
+fn a_publication_that_ends_before_its_owner_hears_of_a_mirror_leaves_none() {
+    let (mut sim, room, doctor, specialist) = consult(2_181);
+    sim.connect();
+    let camera = sim.camera(doctor, 1);
+    sim.relay.loss = 100;
+    sim.subscribe(specialist, camera);
+    sim.run(Duration::from_millis(100));
+    sim.direct(
+        0,
+        room,
+        Command::Unpublish {
+            publication: camera,
+        },
+    );
+    sim.relay.loss = 0;
+    sim.run(seconds(3));
+    let left = |sim: &Sim| [sim.stats(1).relays, sim.stats(1).subscriptions];
+    assert_eq!(left(&sim), [1, 1], "the command may be on its way");
+    sim.run(seconds(10));
+    assert_eq!(left(&sim), [0, 0]);
+}
+
+#[test]
 fn a_worker_that_has_forgotten_everything_is_told_or_forgotten() {
     let (mut sim, room, doctor, specialist) = consult(2_111);
     let camera = sim.camera(doctor, 1);

@@ -90,7 +90,7 @@ impl Shard {
             }
             Frame::End { to } => {
                 let place = router.mirrored(from, to)?;
-                if router.note_end(place) {
+                if router.note_end(now, place) {
                     self.unpublish(now, place);
                 }
             }
@@ -475,12 +475,12 @@ impl Router {
     }
 
     /// Returns whether the owner is to be believed: before its first answer it may just not have
-    /// heard of the publication yet.
-    fn note_end(&mut self, place: usize) -> bool {
+    /// heard of the publication yet, or the publication ended before it heard of the mirror.
+    fn note_end(&mut self, now: Instant, place: usize) -> bool {
         let Origin::Mirror(mirror) = &mut self.rooms.publications[place].origin else {
             return false;
         };
-        mirror.has_ended = mirror.is_confirmed;
+        mirror.has_ended = mirror.is_confirmed || now >= mirror.doubted_until;
         mirror.has_ended
     }
 
