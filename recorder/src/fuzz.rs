@@ -116,11 +116,13 @@ pub fn depacketizer(bytes: &[u8]) {
     let Some((&format, mut rest)) = bytes.split_first() else {
         return;
     };
-    let format = match format % 4 {
+    let format = match format % 6 {
         0 => Format::Opus { red: None },
         1 => Format::Opus { red: Some(63) },
         2 => Format::Vp8,
-        _ => Format::H264,
+        3 => Format::H264,
+        4 => Format::Vp9,
+        _ => Format::Av1,
     };
     let mut depacketizer = Depacketizer::new(format);
     let mut frames = 0;

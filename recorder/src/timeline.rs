@@ -14,7 +14,7 @@ use sfu::rtp::packet::Header;
 
 use crate::age::Identity;
 use crate::contents::Gap;
-use crate::depacketize::{Depacketizer, Format, Frame, Losses, REORDER_US, h264};
+use crate::depacketize::{Depacketizer, Format, Frame, Losses, REORDER_US, av1, h264};
 use crate::durable;
 use crate::folder::Part;
 use crate::journal::body::{Event, Happening, MediaKind, Participant, SegmentHead, Track};
@@ -193,24 +193,35 @@ pub struct PictureHead {
     pub sps: Vec<u8>,
     /// H.264: the first picture parameter set.
     pub pps: Vec<u8>,
+    /// AV1: `av1C` with the first sequence header.
+    pub configuration: Vec<u8>,
 }
 
 impl PictureHead {
     fn of(frame: &Frame, format: Format) -> Option<Self> {
         let (width, height) = frame.size?;
+        let head = Self {
+            width,
+            height,
+            sps: Vec::new(),
+            pps: Vec::new(),
+            configuration: Vec::new(),
+        };
         let unit = |kind: u8| {
             let mut units = h264::units(&frame.bytes);
             units.find(|unit| unit.first().is_some_and(|head| head & 0x1f == kind))
         };
-        let (sps, pps) = match format {
-            Format::H264 => (unit(7)?.to_vec(), unit(8)?.to_vec()),
-            _ => (Vec::new(), Vec::new()),
-        };
-        Some(Self {
-            width,
-            height,
-            sps,
-            pps,
+        Some(match format {
+            Format::H264 => Self {
+                sps: unit(7)?.to_vec(),
+                pps: unit(8)?.to_vec(),
+                ..head
+            },
+            Format::Av1 => Self {
+                configuration: av1::configuration(&frame.bytes)?,
+                ..head
+            },
+            Format::Opus { .. } | Format::Vp8 | Format::Vp9 => head,
         })
     }
 }

@@ -52,7 +52,7 @@ fn broken(error: mp4_atom::Error) -> io::Error {
 }
 
 impl<W: Write> Fmp4Writer<W> {
-    /// Begins a file. VP8 does not go into MP4: [`io::ErrorKind::Unsupported`].
+    /// Begins a file. No other picture than H.264 goes into MP4: [`io::ErrorKind::Unsupported`].
     pub fn begin(mut out: W, tracks: &[TrackInfo]) -> io::Result<Self> {
         let ftyp = Ftyp {
             major_brand: b"iso6".into(),
@@ -356,7 +356,9 @@ fn codec(media: &Media) -> io::Result<(Codec, u16, u16)> {
             };
             Ok((Codec::Avc1(avc1), side(*width), side(*height)))
         }
-        Media::Vp8 { .. } => Err(io::ErrorKind::Unsupported.into()),
+        Media::Vp8 { .. } | Media::Vp9 { .. } | Media::Av1 { .. } => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Containers: frames with times into files that players open.
 //!
-//! WebM takes VP8 and Opus, fragmented MP4 takes H.264 and Opus; neither takes the other's picture
-//! everywhere (Chromium refuses VP8 in MP4 and H.264 in Matroska). Ogg takes Opus that we made.
+//! WebM takes VP8, VP9, AV1 and Opus, fragmented MP4 takes H.264 and Opus: Chromium refuses VP8 in MP4
+//! and H.264 in Matroska, and what both take stands with VP8, so that whoever changed his codec has
+//! one file. Ogg takes Opus that we made.
 
 pub mod fmp4;
 pub mod ogg;
@@ -30,6 +31,22 @@ pub enum Media {
         width: u32,
         /// Pixels down at first.
         height: u32,
+    },
+    /// VP9, of several layers as superframes.
+    Vp9 {
+        /// Pixels across at first.
+        width: u32,
+        /// Pixels down at first.
+        height: u32,
+    },
+    /// AV1 in temporal units.
+    Av1 {
+        /// Pixels across at first.
+        width: u32,
+        /// Pixels down at first.
+        height: u32,
+        /// `av1C` with the first sequence header.
+        configuration: Vec<u8>,
     },
     /// H.264 with lengths before its units.
     H264 {

@@ -258,29 +258,40 @@ fn track_entry(number: u64, track: &TrackInfo) -> io::Result<Vec<u8>> {
     uint(0x9c, 0, &mut entry);
     element(0x22_b59c, b"und", &mut entry);
     element(0x536e, track.name.as_bytes(), &mut entry);
-    match track.media {
+    match &track.media {
         Media::Opus { channels } => {
             element(0x86, b"A_OPUS", &mut entry);
             uint(0x83, 2, &mut entry);
-            element(0x63a2, &opus_head(channels, 0), &mut entry);
+            element(0x63a2, &opus_head(*channels, 0), &mut entry);
             uint(0x56aa, 0, &mut entry);
             uint(0x56bb, 80_000_000, &mut entry);
             let mut audio = Vec::new();
             float(0xb5, 48_000.0, &mut audio);
-            uint(0x9f, u64::from(channels), &mut audio);
+            uint(0x9f, u64::from(*channels), &mut audio);
             element(0xe1, &audio, &mut entry);
         }
-        Media::Vp8 { width, height } => {
-            element(0x86, b"V_VP8", &mut entry);
-            uint(0x83, 1, &mut entry);
-            let mut video = Vec::new();
-            uint(0xb0, u64::from(width), &mut video);
-            uint(0xba, u64::from(height), &mut video);
-            element(0xe0, &video, &mut entry);
+        Media::Vp8 { width, height } => put_picture(b"V_VP8", *width, *height, &mut entry),
+        Media::Vp9 { width, height } => put_picture(b"V_VP9", *width, *height, &mut entry),
+        Media::Av1 {
+            width,
+            height,
+            configuration,
+        } => {
+            put_picture(b"V_AV1", *width, *height, &mut entry);
+            element(0x63a2, configuration, &mut entry);
         }
         Media::H264 { .. } => return Err(io::ErrorKind::Unsupported.into()),
     }
     Ok(entry)
+}
+
+fn put_picture(codec: &[u8], width: u32, height: u32, entry: &mut Vec<u8>) {
+    element(0x86, codec, entry);
+    uint(0x83, 1, entry);
+    let mut video = Vec::new();
+    uint(0xb0, u64::from(width), &mut video);
+    uint(0xba, u64::from(height), &mut video);
+    element(0xe0, &video, entry);
 }
 
 fn cue_point(cue: &Cue) -> Vec<u8> {

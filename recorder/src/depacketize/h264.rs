@@ -3,12 +3,16 @@
 //! Units get four bytes of length, as MP4 stores them; delimiters (AUD) are dropped.
 
 use super::Slice;
+use super::bits::Bits;
 
 const TYPE_IDR: u8 = 5;
 const TYPE_SPS: u8 = 7;
 const TYPE_AUD: u8 = 9;
 const TYPE_STAP_A: u8 = 24;
 const TYPE_FU_A: u8 = 28;
+
+/// Numbers of a parameter set are shorter, those of any picture that is sent in calls.
+const GOLOMB_BITS_MAX: u32 = 16;
 
 /// Appends the units of a payload, or a piece of one.
 pub(super) fn append(payload: &[u8], _: bool, picture: &mut Vec<u8>) -> Option<Slice> {
@@ -93,36 +97,33 @@ pub fn units(picture: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub fn sps_size(unit: &[u8]) -> Option<(u32, u32)> {
     let bytes = without_emulation(unit.get(1..)?);
     let profile = *bytes.first()?;
-    let mut bits = Bits {
-        bytes: &bytes,
-        at: 24,
-    };
-    bits.exp_golomb()?; // seq_parameter_set_id
+    let mut bits = Bits::new(&bytes, 3);
+    bits.exp_golomb(GOLOMB_BITS_MAX)?; // seq_parameter_set_id
     let mut chroma = 1;
     if [100, 110, 122, 244, 44, 83, 86, 118, 128].contains(&profile) {
-        chroma = bits.exp_golomb()?;
+        chroma = bits.exp_golomb(GOLOMB_BITS_MAX)?;
         if chroma == 3 {
             bits.read(1)?;
         }
-        bits.exp_golomb()?;
-        bits.exp_golomb()?;
+        bits.exp_golomb(GOLOMB_BITS_MAX)?;
+        bits.exp_golomb(GOLOMB_BITS_MAX)?;
         bits.read(1)?;
         if bits.read(1)? == 1 {
             return None; // scaling matrices: no sender of calls has them
         }
     }
-    bits.exp_golomb()?; // log2_max_frame_num_minus4
-    match bits.exp_golomb()? {
+    bits.exp_golomb(GOLOMB_BITS_MAX)?; // log2_max_frame_num_minus4
+    match bits.exp_golomb(GOLOMB_BITS_MAX)? {
         0 => {
-            bits.exp_golomb()?;
+            bits.exp_golomb(GOLOMB_BITS_MAX)?;
         }
         1 => return None, // a cycle of offsets: no sender of calls has one
         _ => {}
     }
-    bits.exp_golomb()?; // max_num_ref_frames
+    bits.exp_golomb(GOLOMB_BITS_MAX)?; // max_num_ref_frames
     bits.read(1)?;
-    let across = bits.exp_golomb()? + 1;
-    let down = bits.exp_golomb()? + 1;
+    let across = bits.exp_golomb(GOLOMB_BITS_MAX)? + 1;
+    let down = bits.exp_golomb(GOLOMB_BITS_MAX)? + 1;
     let is_whole_frames = bits.read(1)?;
     if is_whole_frames == 0 {
         bits.read(1)?;
@@ -131,7 +132,7 @@ pub fn sps_size(unit: &[u8]) -> Option<(u32, u32)> {
     let mut crop = [0; 4];
     if bits.read(1)? == 1 {
         for side in &mut crop {
-            *side = bits.exp_golomb()?;
+            *side = bits.exp_golomb(GOLOMB_BITS_MAX)?;
         }
     }
     let (unit_x, unit_y) = match chroma {
@@ -160,34 +161,6 @@ fn without_emulation(bytes: &[u8]) -> Vec<u8> {
         out.push(byte);
     }
     out
-}
-
-struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn read(&mut self, count: u32) -> Option<u32> {
-        let mut value = 0;
-        for _ in 0..count {
-            let byte = self.bytes.get(self.at / 8)?;
-            value = value << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Some(value)
-    }
-
-    fn exp_golomb(&mut self) -> Option<u32> {
-        let mut zeros = 0;
-        while self.read(1)? == 0 {
-            zeros += 1;
-            if zeros > 16 {
-                return None; // nothing that is read here is so large
-            }
-        }
-        Some((1 << zeros) - 1 + self.read(zeros)?)
-    }
 }
 
 #[cfg(test)]

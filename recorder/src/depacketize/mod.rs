@@ -5,9 +5,14 @@
 //! that the frame is lost, and with it every picture up to the next keyframe. It knows nothing of
 //! clocks ([`crate::presentation`]) and containers.
 
+pub mod av1;
+mod bits;
 pub mod h264;
 pub mod opus;
+#[cfg(test)]
+pub(crate) mod vectors;
 pub mod vp8;
+pub mod vp9;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,6 +32,10 @@ const WAITING_MAX: usize = 4096;
 /// Bytes of one frame at most: a 4K keyframe has less than 4 MiB.
 const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Units of one frame at most: so many tiles may a picture of AV1 have (its section 3), and nobody
+/// sends each alone.
+const UNITS_MAX: usize = 4096;
+
 /// The formats that can be taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -39,6 +48,10 @@ pub enum Format {
     Vp8,
     /// RFC 6184, packetization modes 0 and 1.
     H264,
+    /// RFC 9628, all spatial layers of a picture together.
+    Vp9,
+    /// AV1's RTP specification 1.0, the same.
+    Av1,
 }
 
 impl Format {
@@ -48,6 +61,8 @@ impl Format {
             "audio/opus" => Some(Self::Opus { red }),
             "video/vp8" => Some(Self::Vp8),
             "video/h264" => Some(Self::H264),
+            "video/vp9" => Some(Self::Vp9),
+            "video/av1" => Some(Self::Av1),
             _ => None,
         }
     }
@@ -64,7 +79,8 @@ pub struct Frame {
     pub is_keyframe: bool,
     /// Pixels across and down, where the frame says so.
     pub size: Option<(u32, u32)>,
-    /// What a decoder takes. H.264: units with four bytes of length before each.
+    /// What a decoder takes. H.264: units with four bytes of length before each. AV1: a temporal
+    /// unit.
     pub bytes: Vec<u8>,
 }
 
@@ -125,6 +141,8 @@ pub struct Depacketizer {
     picture: Option<Picture>,
     /// Pictures are of no use before a keyframe.
     needs_keyframe: bool,
+    /// What VP9 pictures are made from.
+    slots: vp9::Slots,
     frames: VecDeque<Frame>,
     losses: Losses,
     last_arrival_us: u64,
@@ -137,7 +155,32 @@ struct Picture {
     arrival_us: u64,
     is_keyframe: bool,
     size: Option<(u32, u32)>,
+    parts: Parts,
+}
+
+/// What of a picture has come.
+#[derive(Debug, Default)]
+struct Parts {
     bytes: Vec<u8>,
+    /// Where its units end: frames of layers of VP9, OBUs of AV1. Other formats need none.
+    ends: Vec<usize>,
+    /// The last unit goes on in the next packet.
+    is_open: bool,
+}
+
+impl Parts {
+    /// The last unit is whole; `None` if there are too many.
+    fn end_unit(&mut self) -> Option<()> {
+        self.is_open = false;
+        self.ends.push(self.bytes.len());
+        (self.ends.len() <= UNITS_MAX).then_some(())
+    }
+
+    fn units(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let spans = starts.zip(self.ends.iter().copied());
+        spans.map(|(start, end)| &self.bytes[start..end])
+    }
 }
 
 impl Depacketizer {
@@ -151,6 +194,7 @@ impl Depacketizer {
             waiting: BTreeMap::new(),
             picture: None,
             needs_keyframe: true,
+            slots: vp9::Slots::default(),
             frames: VecDeque::new(),
             losses: Losses::default(),
             last_arrival_us: 0,
@@ -251,8 +295,14 @@ impl Depacketizer {
         }
         match self.format {
             Format::Opus { red } => self.take_sound(packet, red),
-            Format::Vp8 => self.take_slice(&packet, vp8::append),
-            Format::H264 => self.take_slice(&packet, h264::append),
+            Format::Vp8 => self.take_slice(&packet, |payload, is_first, parts| {
+                vp8::append(payload, is_first, &mut parts.bytes)
+            }),
+            Format::H264 => self.take_slice(&packet, |payload, is_first, parts| {
+                h264::append(payload, is_first, &mut parts.bytes)
+            }),
+            Format::Vp9 => self.take_slice(&packet, vp9::append),
+            Format::Av1 => self.take_slice(&packet, av1::append),
         }
     }
 
@@ -285,13 +335,13 @@ impl Depacketizer {
             arrival_us: 0,
             is_keyframe: false,
             size: None,
-            bytes: Vec::new(),
+            parts: Parts::default(),
         });
         picture.arrival_us = picture.arrival_us.max(packet.arrival_us);
-        let is_first = picture.bytes.is_empty();
-        let fits = picture.bytes.len() + packet.payload.len() <= FRAME_BYTES_MAX;
+        let is_first = picture.parts.bytes.is_empty();
+        let fits = picture.parts.bytes.len() + packet.payload.len() <= FRAME_BYTES_MAX;
         let appended = if fits {
-            append(&packet.payload, is_first, &mut picture.bytes)
+            append(&packet.payload, is_first, &mut picture.parts)
         } else {
             None
         };
@@ -311,17 +361,36 @@ impl Depacketizer {
         let Some(picture) = self.picture.take() else {
             return;
         };
-        if self.needs_keyframe && !picture.is_keyframe {
+        let Some(frame) = picture.whole(self.format, &mut self.slots) else {
+            self.losses.unusable += 1;
+            self.needs_keyframe = true;
+            return;
+        };
+        if self.needs_keyframe && !frame.is_keyframe {
             return;
         }
         self.needs_keyframe = false;
-        self.frames.push_back(Frame {
-            rtp: picture.rtp,
-            arrival_us: picture.arrival_us,
-            is_keyframe: picture.is_keyframe,
-            size: picture.size,
-            bytes: picture.bytes,
-        });
+        self.frames.push_back(frame);
+    }
+}
+
+impl Picture {
+    /// The frame, now that all of it is there; `None` if it is none.
+    fn whole(self, format: Format, slots: &mut vp9::Slots) -> Option<Frame> {
+        let (bytes, told) = match format {
+            Format::Vp9 => (vp9::whole(&self.parts, slots)?, Slice::default()),
+            Format::Av1 => av1::whole(&self.parts)?,
+            Format::Opus { .. } | Format::Vp8 | Format::H264 => {
+                (self.parts.bytes, Slice::default())
+            }
+        };
+        Some(Frame {
+            rtp: self.rtp,
+            arrival_us: self.arrival_us,
+            is_keyframe: self.is_keyframe || told.is_keyframe,
+            size: self.size.or(told.size),
+            bytes,
+        })
     }
 }
 
@@ -336,7 +405,7 @@ pub struct Slice {
 
 /// Appends a payload's data to a picture, of which it is the first packet or not; `None` if it
 /// cannot be.
-type Append = fn(&[u8], bool, &mut Vec<u8>) -> Option<Slice>;
+type Append = fn(&[u8], bool, &mut Parts) -> Option<Slice>;
 
 #[cfg(test)]
 mod tests {

@@ -150,11 +150,11 @@ impl Plan {
         mine.sort_by_key(|&lane| (rank(&self.lanes[lane]), lane));
         let is = |lane: &usize, container| home(&self.lanes[*lane].info.media) == container;
         let has_h264 = mine.iter().any(|lane| is(lane, Some(Container::Mp4)));
-        let has_vp8 = mine.iter().any(|lane| is(lane, Some(Container::WebM)));
+        let has_webm = mine.iter().any(|lane| is(lane, Some(Container::WebM)));
         let number = self.people[person].number;
         let mut files = Vec::new();
         for (container, ending, is_wanted) in [
-            (Container::WebM, "webm", has_vp8 || !has_h264),
+            (Container::WebM, "webm", has_webm || !has_h264),
             (Container::Mp4, "mp4", has_h264),
         ] {
             let goes = |lane: &&usize| {
@@ -212,6 +212,21 @@ fn media(tape: &Tape) -> Option<Media> {
                 height: picture.height,
             }
         }
+        (Format::Vp9, picture) => {
+            let picture = picture?;
+            Media::Vp9 {
+                width: picture.width,
+                height: picture.height,
+            }
+        }
+        (Format::Av1, picture) => {
+            let picture = picture?;
+            Media::Av1 {
+                width: picture.width,
+                height: picture.height,
+                configuration: picture.configuration.clone(),
+            }
+        }
         (Format::H264, picture) => {
             let picture = picture?;
             Media::H264 {
@@ -232,7 +247,7 @@ fn is_same_format(one: &Media, other: &Media) -> bool {
 fn home(media: &Media) -> Option<Container> {
     match media {
         Media::Opus { .. } => None,
-        Media::Vp8 { .. } => Some(Container::WebM),
+        Media::Vp8 { .. } | Media::Vp9 { .. } | Media::Av1 { .. } => Some(Container::WebM),
         Media::H264 { .. } => Some(Container::Mp4),
     }
 }

@@ -7,6 +7,7 @@ use opus::{Application, Channels, Encoder};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::depacketize::vectors;
 use crate::journal::body::Source;
 use crate::journal::record::{Flags, Kind, SenderReport};
 use crate::keys::secret::Secret;
@@ -313,6 +314,66 @@ fn consult() -> Sample {
         json!({"type": "recording_stopped", "reason": "room finished"}),
     );
     script.record()
+}
+
+/// What Chromium sends in layers: Li in VP9, with a screen in VP9 as well, and Wang in AV1.
+fn layered() -> Sample {
+    let mut script = Script::default();
+    script.happened(0, json!({"type": "recording_started"}));
+    script.join(100_000, LI, "li");
+    script.join(200_000, WANG, "wang");
+    for (track, participant, source, mime, name) in [
+        (1, LI, "camera", "video/VP9", "camera.vp9.rtp"),
+        (2, LI, "screen_share", "video/VP9", "camera-chained.vp9.rtp"),
+        (3, WANG, "camera", "video/AV1", "camera.av1.rtp"),
+    ] {
+        let body = json!({
+            "track": track, "sid": format!("TR_{track}"), "participant": participant, "kind": "video",
+            "source": source, "name": "", "mime": mime, "payload_type": 98, "clock_rate": 90_000,
+            "channels": 0, "ssrc": 1000 + track,
+        });
+        script.say(300_000, Kind::Track, track, &body);
+        for (at, body) in vectors::packets(name) {
+            script.0.push(Made {
+                at_us: SECOND + at,
+                kind: Kind::Rtp,
+                track,
+                body,
+            });
+        }
+    }
+    script.record()
+}
+
+#[test]
+fn pictures_in_layers_are_exported_in_the_largest_of_them() {
+    let sample = layered();
+    let (folder, done) = exported(&sample, false).expect("is exported");
+    assert_eq!(done.frames, 20 + 10 + 20);
+    for (file, stream, codec, count) in [
+        ("participant-01.webm", "v:0", "vp9", 20),
+        ("participant-01.webm", "v:1", "vp9", 10),
+        ("participant-02.webm", "v:0", "av1", 20),
+    ] {
+        let entries = "stream=codec_name:frame=width,height";
+        let show = ["-v", "error", "-select_streams", stream, "-show_entries"];
+        let said = run(
+            "ffprobe",
+            &[&show[..], &[entries, "-of", "csv=p=0", file]].concat(),
+            &folder,
+        );
+        let said = String::from_utf8(said).expect("is text");
+        let lines: Vec<&str> = said.lines().collect();
+        let (last, frames) = lines.split_last().expect("says something");
+        assert_eq!(*last, codec, "{file} {stream}");
+        // Smaller ones are decoded with them and not shown.
+        assert_eq!(frames, vec!["480,270"; count], "{file} {stream}");
+        assert_eq!(times(&folder, file, stream).len(), count);
+    }
+    for file in ["participant-01.webm", "participant-02.webm"] {
+        let decode = ["-v", "error", "-i", file, "-map", "0", "-f", "null", "-"];
+        run("ffmpeg", &decode, &folder);
+    }
 }
 
 fn identity() -> Identity {

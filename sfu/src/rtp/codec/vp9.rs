@@ -27,6 +27,8 @@ pub struct Descriptor {
     pub lifts: bool,
     /// The frame was made from the layer below in the same picture (D).
     pub is_inter_layer: bool,
+    /// Pixels across and down of the largest layer, where the sizes of the layers are told.
+    pub largest: Option<(u16, u16)>,
 }
 
 impl Descriptor {
@@ -50,9 +52,10 @@ impl Descriptor {
         if is_flexible && is_inter_picture {
             reader.pass_references()?;
         }
-        if has(0x02) {
-            reader.pass_structure()?;
-        }
+        let largest = match has(0x02) {
+            true => reader.structure()?,
+            false => None,
+        };
         let len = reader.at;
         let _data = reader.byte()?;
         Ok(Self {
@@ -65,6 +68,7 @@ impl Descriptor {
             temporal: layers >> 5,
             lifts: layers & 0x10 != 0,
             is_inter_layer: layers & 1 != 0,
+            largest,
         })
     }
 
@@ -105,17 +109,26 @@ impl Reader<'_> {
     }
 
     /// The scalability structure: sizes of the layers, and how pictures are made from each other.
-    fn pass_structure(&mut self) -> Result<(), Reject> {
+    /// Returns the largest of the sizes.
+    fn structure(&mut self) -> Result<Option<(u16, u16)>, Reject> {
         let head = self.byte()?;
+        let mut largest = None;
         if head & 0x10 != 0 {
-            self.at += 4 * (usize::from(head >> 5) + 1);
+            for _ in 0..=head >> 5 {
+                let size = (self.pair()?, self.pair()?);
+                largest = largest.max(Some(size));
+            }
         }
         if head & 0x08 != 0 {
             for _ in 0..self.byte()? {
                 self.at += usize::from(self.byte()? >> 2 & 3);
             }
         }
-        Ok(())
+        Ok(largest)
+    }
+
+    fn pair(&mut self) -> Result<u16, Reject> {
+        Ok(u16::from_be_bytes([self.byte()?, self.byte()?]))
     }
 }
 
@@ -137,6 +150,7 @@ mod tests {
         assert_eq!(read.picture_id, Some(0x1234));
         assert!(read.starts_keyframe() && !read.ends_frame);
         assert_eq!((read.spatial, read.temporal), (0, 0));
+        assert_eq!(read.largest, Some((1280, 720)));
         assert_eq!(
             KEY[read.len..][..3],
             [0x83, 0x49, 0x83],
