@@ -1,11 +1,18 @@
 /** AV1 (AOM's RTP payload format): OBUs put together and given back their sizes. */
 import { concat } from '../bytes';
 import type { Ordered } from '../order';
+import { type Bits, bitsOf } from './bits';
 import { type Frame, stamp, VideoDepacketizer } from './frame';
 
 const SEQUENCE_HEADER = 1;
 const TEMPORAL_DELIMITER = 2;
+const FRAME_HEADER = 3;
+const FRAME = 6;
 const TILE_LIST = 8;
+const PADDING = 15;
+/** By the next one dav1d knows that the picture before has no larger layer, and shows it. */
+const DELIMITER = Uint8Array.of(0x12, 0);
+const LEFT_OUT: readonly number[] = [TEMPORAL_DELIMITER, TILE_LIST, PADDING];
 
 export class Av1Depacketizer extends VideoDepacketizer {
   protected override begins(one: Ordered): boolean {
@@ -19,23 +26,25 @@ export class Av1Depacketizer extends VideoDepacketizer {
     const obus = obusOf(parts.map(({ packet }) => packet.payload));
     if (!obus) return null;
     const kept: Uint8Array[] = [];
-    let sequence: Uint8Array | null = null;
+    let setup: Setup | null = null;
+    // The first frame decides: larger layers of a keyframe are made from the smallest.
+    let isKey: boolean | null = null;
     for (const obu of obus) {
       const type = ((obu[0] ?? 0) >> 3) & 0x0f;
-      if (type === TEMPORAL_DELIMITER || type === TILE_LIST) continue;
+      if (LEFT_OUT.includes(type)) continue;
       const sized = withSize(obu);
-      if (type === SEQUENCE_HEADER) sequence = sized;
+      if (!sized) return null;
+      const body = bodyOf(sized);
+      if (type === SEQUENCE_HEADER) {
+        setup = setupOf(sized, body);
+        if (!setup) return null;
+      }
+      if (type === FRAME || type === FRAME_HEADER) isKey ??= ((body[0] ?? 0xff) & 0xe0) === 0;
       kept.push(sized);
     }
     if (kept.length === 0) return null;
-    const isKey = sequence !== null;
-    const bytes = concat(...kept);
-    return {
-      ...stamp(parts),
-      isKey,
-      bytes,
-      ...(sequence ? { setup: concat(configuration(sequence), sequence) } : {}),
-    };
+    const bytes = concat(DELIMITER, ...kept);
+    return { ...stamp(parts), isKey: setup !== null && isKey === true, bytes, ...setup };
   }
 }
 
@@ -69,14 +78,24 @@ function obusOf(payloads: readonly Uint8Array[]): Uint8Array[] | null {
   return open ? null : obus;
 }
 
-/** The OBU with its size field, which RTP leaves out. */
-function withSize(obu: Uint8Array): Uint8Array {
+/** The OBU with its size field, which RTP leaves out; null when it contradicts itself. */
+function withSize(obu: Uint8Array): Uint8Array | null {
   const head = obu[0] ?? 0;
-  if (head & 0x02) return obu;
   const headLength = head & 0x04 ? 2 : 1;
+  if (head & 0x80 || obu.length < headLength) return null;
+  if (head & 0x02) {
+    const size = leb128(obu, headLength);
+    return size && size.next + size.value === obu.length ? obu : null;
+  }
   const body = obu.subarray(headLength);
   const extension = obu.subarray(1, headLength);
   return concat(Uint8Array.of(head | 0x02), extension, toLeb128(body.length), body);
+}
+
+/** What is behind the head of an OBU with a size. */
+function bodyOf(sized: Uint8Array): Uint8Array {
+  const size = leb128(sized, (sized[0] ?? 0) & 0x04 ? 2 : 1);
+  return sized.subarray(size?.next ?? sized.length);
 }
 
 function leb128(bytes: Uint8Array, from: number): { value: number; next: number } | null {
@@ -101,35 +120,56 @@ function toLeb128(value: number): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
+type Setup = Required<Pick<Frame, 'setup' | 'size'>>;
+
 /**
- * The four bytes of `av1C` (AV1 in ISOBMFF, 2.3.3) for the profiles that WebRTC sends: profile and
- * level from the sequence header, 8 bits, 4:2:0.
+ * `av1C` (AV1 in ISOBMFF, 2.3.3) and the size of the largest layer out of a sequence header (AV1,
+ * 5.5.1). The colours are those that WebRTC sends: 8 bits, 4:2:0.
  */
-function configuration(sequence: Uint8Array): Uint8Array {
-  const size = leb128(sequence, (sequence[0] ?? 0) & 0x04 ? 2 : 1);
-  const first = sequence[size?.next ?? 0] ?? 0;
-  const second = sequence[(size?.next ?? 0) + 1] ?? 0;
-  const third = sequence[(size?.next ?? 0) + 2] ?? 0;
-  const profile = first >> 5;
-  const isReduced = ((first >> 3) & 1) === 1;
-  const hasTiming = ((first >> 2) & 1) === 1;
-  // Reduced: the level follows at once. Else, without timing: one bit, then 5 + 12 bits before it.
-  const bits = (first << 16) | (second << 8) | third;
-  const level = isReduced
-    ? (bits >> 14) & 0x1f
-    : hasTiming
-      ? 8
-      : (levelOf(sequence, size?.next ?? 0) ?? 8);
-  return Uint8Array.of(0x81, (profile << 5) | level, 0x0c, 0);
+function setupOf(obu: Uint8Array, body: Uint8Array): Setup | null {
+  return bitsOf(body, (bits) => {
+    const profile = bits.read(3);
+    bits.read(1);
+    const { level, tier } = bits.flag() ? { level: bits.read(5), tier: 0 } : operatingPoint(bits);
+    const [across, down] = [bits.read(4) + 1, bits.read(4) + 1];
+    const size = { width: bits.read(across) + 1, height: bits.read(down) + 1 };
+    const head = Uint8Array.of(0x81, (profile << 5) | level, (tier << 7) | 0x0c, 0);
+    return { setup: concat(head, obu), size };
+  });
 }
 
-/** seq_level_idx[0] stands after 3+1+1+1+1+5+12 bits. */
-function levelOf(sequence: Uint8Array, from: number): number | null {
-  let level = 0;
-  for (let bit = 24; bit < 29; bit++) {
-    const byte = sequence[from + (bit >> 3)];
-    if (byte === undefined) return null;
-    level = (level << 1) | ((byte >> (7 - (bit & 7))) & 1);
+/** Level and tier of the first operating point, which is all layers; the others are passed over. */
+function operatingPoint(bits: Bits): { level: number; tier: number } {
+  let delayBits = 0;
+  if (bits.flag()) {
+    bits.read(32);
+    bits.read(32);
+    if (bits.flag()) passTicks(bits);
+    if (bits.flag()) {
+      delayBits = bits.read(5) + 1;
+      bits.read(32);
+      bits.read(10);
+    }
   }
-  return level;
+  const hasDisplayDelay = bits.flag();
+  const points = Array.from({ length: bits.read(5) + 1 }, () => {
+    bits.read(12);
+    const level = bits.read(5);
+    const tier = level > 7 ? bits.read(1) : 0;
+    if (delayBits > 0 && bits.flag()) {
+      bits.read(delayBits);
+      bits.read(delayBits);
+      bits.read(1);
+    }
+    if (hasDisplayDelay && bits.flag()) bits.read(4);
+    return { level, tier };
+  });
+  return points[0] ?? { level: 0, tier: 0 };
+}
+
+/** As many bits as zeros stand before the first one (AV1, 4.10.3). */
+function passTicks(bits: Bits): void {
+  let zeros = 0;
+  while (!bits.flag()) zeros += 1;
+  bits.read(Math.min(zeros, 32));
 }

@@ -2,11 +2,15 @@
 import { concat } from '../bytes';
 import type { Ordered } from '../order';
 import { type Frame, stamp, VideoDepacketizer } from './frame';
+import { superframe } from './superframe';
+import { Slots } from './vp9-header';
 
 interface Descriptor {
   readonly length: number;
   /** First packet of a layer's frame. */
   readonly isStart: boolean;
+  /** Last packet of a layer's frame. */
+  readonly isEnd: boolean;
   readonly isInter: boolean;
   readonly layer: number;
   readonly picture: { readonly number: number; readonly range: number } | null;
@@ -14,9 +18,12 @@ interface Descriptor {
 }
 
 export class Vp9Depacketizer extends VideoDepacketizer {
+  private slots = new Slots();
+
   protected override begins(one: Ordered): boolean {
     const head = descriptor(one.packet.payload);
-    return head?.isStart === true && head.layer === 0;
+    // A layer that is left out may be the smallest; after a loss nobody knows.
+    return head?.isStart === true && (head.layer === 0 || !one.isAfterLoss);
   }
 
   protected override picture(one: Ordered) {
@@ -24,26 +31,39 @@ export class Vp9Depacketizer extends VideoDepacketizer {
   }
 
   protected override frame(parts: readonly Ordered[]): Frame | null {
-    const pieces: Uint8Array[] = [];
-    let size: Descriptor['size'] = null;
-    let isKey = false;
-    for (const [i, { packet }] of parts.entries()) {
+    const layers: Uint8Array[][] = [];
+    let [size, isOpen, isKey]: [Descriptor['size'], boolean, boolean] = [null, false, false];
+    for (const { packet } of parts) {
       const head = descriptor(packet.payload);
-      if (!head) return null;
-      if (i === 0) isKey = !head.isInter;
+      if (!head || head.isStart === isOpen) return null;
+      const piece = packet.payload.subarray(head.length);
+      if (head.isStart) {
+        if (layers.length === 0) isKey = head.layer === 0 && !head.isInter && isKeyframe(piece);
+        layers.push([]);
+      }
+      layers.at(-1)?.push(piece);
+      isOpen = !head.isEnd;
       size ??= head.size;
-      pieces.push(packet.payload.subarray(head.length));
     }
-    const bytes = concat(...pieces);
-    if (bytes.length === 0) return null;
+    if (isOpen) return null;
+    const bytes = superframe(
+      layers.map((pieces) => concat(...pieces)),
+      this.slots,
+    );
+    if (!bytes || bytes.length === 0) return null;
     return { ...stamp(parts), isKey, bytes, ...(size ? { size } : {}) };
   }
+}
+
+/** `frame_type`, where it is not only a frame that is shown again. */
+function isKeyframe(frame: Uint8Array): boolean {
+  return ((frame[0] ?? 0) & 0xcc) === 0x80;
 }
 
 function descriptor(payload: Uint8Array): Descriptor | null {
   const first = payload[0];
   if (first === undefined) return null;
-  const [hasPicture, isInter, hasLayers, isFlexible, isStart, , hasStructure] = bits(first);
+  const [hasPicture, isInter, hasLayers, isFlexible, isStart, isEnd, hasStructure] = bits(first);
   let at = 1;
   let picture: Descriptor['picture'] = null;
   if (hasPicture) {
@@ -88,7 +108,15 @@ function descriptor(payload: Uint8Array): Descriptor | null {
     }
   }
   if (at >= payload.length) return null;
-  return { length: at, isStart: isStart ?? false, isInter: isInter ?? false, layer, picture, size };
+  return {
+    length: at,
+    isStart: isStart ?? false,
+    isEnd: isEnd ?? false,
+    isInter: isInter ?? false,
+    layer,
+    picture,
+    size,
+  };
 }
 
 /** From the highest bit down. */
