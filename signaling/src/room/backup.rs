@@ -152,7 +152,6 @@ pub(super) fn publish(
     participant: &mut Participant,
     transport: TransportId,
     section: &Section,
-    is_recordable: bool,
 ) -> Option<(PublicationId, Vec<Command>)> {
     let cid = section.msid.as_ref().map(|msid| &msid.track)?;
     let is_meant = |track: &&mut Track| {
@@ -169,7 +168,7 @@ pub(super) fn publish(
     let track = participant.tracks.iter_mut().find(is_meant)?;
     let is_muted = track.info.muted;
     let backup = track.backup.as_deref()?;
-    let mut codecs = agreed_codecs(track, Some(backup.codec), section, is_recordable);
+    let mut codecs = agreed_codecs(track, Some(backup.codec), section);
     codecs.retain(|params| params.codec == backup.codec);
     codecs.first()?;
     let params = params::publication(section, MediaKind::Video, codecs, &backup.layers);
@@ -187,11 +186,17 @@ pub(super) fn publish(
     let backup = track.backup.as_deref_mut()?;
     backup.mid = Some(section.mid);
     backup.agreed = Some(params.clone());
-    let mut commands = vec![Command::Publish {
+    // A recording has the first, which is sent as long as it is recorded.
+    let unrecorded = Command::SetTapWish {
+        publication,
+        wish: Some(LayerWish::Paused),
+    };
+    let publish = Command::Publish {
         transport,
         publication,
         params,
-    }];
+    };
+    let mut commands = vec![publish, unrecorded];
     commands.extend(is_muted.then_some(Command::SetMuted {
         publication,
         muted: true,

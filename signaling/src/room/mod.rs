@@ -311,7 +311,7 @@ impl Room {
             server_info: Some(server_info()),
             ping_interval: seconds(self.setup.rooms.ping_interval),
             ping_timeout: seconds(self.setup.rooms.ping_timeout),
-            enabled_publish_codecs: self.enabled_codecs(),
+            enabled_publish_codecs: Self::enabled_codecs(),
             subscriber_primary: participant.receives_first,
             ice_servers: self.ice_servers(&participant.sid, host),
             ..Default::default()
@@ -338,7 +338,7 @@ impl Room {
             max_participants: self.settings.participants_max as u32,
             creation_time: created_at.as_secs() as i64,
             creation_time_ms: created_at.as_millis() as i64,
-            enabled_codecs: self.enabled_codecs(),
+            enabled_codecs: Self::enabled_codecs(),
             num_participants: counts.participants,
             num_publishers: counts.publishers,
             active_recording: counts.is_recorded,
@@ -348,16 +348,12 @@ impl Room {
     }
 
     /// What may be published here, as clients are told.
-    fn enabled_codecs(&self) -> Vec<proto::Codec> {
-        let is_recordable = self.recording.is_possible();
-        let enabled = tracks::ALL_CODECS.into_iter();
-        enabled
-            .filter(|codec| !is_recordable || negotiation::is_recorded(*codec))
-            .map(|codec| proto::Codec {
-                mime: tracks::mime_type(codec).to_owned(),
-                fmtp_line: String::new(),
-            })
-            .collect()
+    fn enabled_codecs() -> Vec<proto::Codec> {
+        let enabled = tracks::ALL_CODECS.map(|codec| proto::Codec {
+            mime: tracks::mime_type(codec).to_owned(),
+            fmtp_line: String::new(),
+        });
+        enabled.into()
     }
 
     fn counts(&self) -> Counts {

@@ -98,7 +98,6 @@ impl Room {
             return false;
         };
         let (worker, transport) = (transport.worker, transport.id);
-        let is_recordable = self.recording.is_possible();
         let is_kept = |track: &mut tracks::Track| {
             let mid = track.mid;
             mid.is_none_or(|mid| still_sends(offer, mid, &track.cids))
@@ -118,7 +117,7 @@ impl Room {
         let mut begun = Vec::new();
         let mut backed = Vec::new();
         for section in &offer.sections {
-            let published = backup::publish(participant, transport, section, is_recordable);
+            let published = backup::publish(participant, transport, section);
             if let Some((track, commands)) = published {
                 for command in commands {
                     self.spread.send(worker, command);
@@ -126,7 +125,7 @@ impl Room {
                 backed.push(track);
                 continue;
             }
-            let published = publish(participant, transport, section, is_recordable);
+            let published = publish(participant, transport, section);
             if let Some((publication, commands)) = published {
                 for command in commands {
                     self.spread.send(worker, command);
@@ -310,8 +309,7 @@ impl Room {
         let mut tracks = participant.tracks.iter();
         let carried = tracks.find_map(|track| Some((track, track.preferred_in(section.mid)?)));
         if let Some((track, preferred)) = carried {
-            let is_recordable = self.recording.is_possible();
-            let mut codecs = agreed_codecs(track, preferred, section, is_recordable);
+            let mut codecs = agreed_codecs(track, preferred, section);
             // A backup is the one codec that it was announced as.
             let is_backup = track.mid != Some(section.mid);
             codecs.retain(|params| !is_backup || preferred == Some(params.codec));
@@ -447,7 +445,6 @@ fn publish(
     participant: &mut Participant,
     transport: TransportId,
     section: &Section,
-    is_recordable: bool,
 ) -> Option<(PublicationId, Vec<Command>)> {
     let SectionKind::Media(kind) = section.kind else {
         return None;
@@ -461,7 +458,7 @@ fn publish(
     }
     let cid = section.msid.as_ref().map(|msid| msid.track.as_str());
     let track = tracks::matching(&mut participant.tracks, kind, cid)?;
-    let codecs = agreed_codecs(track, track.preferred, section, is_recordable);
+    let codecs = agreed_codecs(track, track.preferred, section);
     // Without a codec in common the section stays idle and the track waits for a better one.
     let first = codecs.first()?.codec;
     track.publish(section.mid, cid, first);
@@ -490,22 +487,13 @@ fn publish(
     Some((publication, commands))
 }
 
-/// What a publisher may use: where a room may be recorded, only what recordings are played from.
+/// What a publisher may use, in the order in which it is wanted.
 pub(super) fn agreed_codecs(
     track: &tracks::Track,
     preferred: Option<Codec>,
     section: &Section,
-    is_recordable: bool,
 ) -> Vec<sfu::media::CodecParams> {
-    let wants_red = !track.info.disable_red;
-    let mut codecs = params::publication_codecs(section, preferred, wants_red);
-    codecs.retain(|params| !is_recordable || is_recorded(params.codec));
-    codecs
-}
-
-/// Whether recordings in this codec can be played.
-pub(super) fn is_recorded(codec: Codec) -> bool {
-    !matches!(codec, Codec::Vp9 | Codec::Av1)
+    params::publication_codecs(section, preferred, !track.info.disable_red)
 }
 
 /// The sections that a client offers to receive in.

@@ -130,11 +130,6 @@ impl RoomRecording {
         self.policy = policy;
     }
 
-    /// Whether the room may ever be recorded.
-    pub fn is_possible(&self) -> bool {
-        self.policy != Policy::Never
-    }
-
     /// The recorder has acknowledged that it records.
     pub fn is_acknowledged(&self) -> bool {
         self.phase == Phase::On

@@ -155,6 +155,11 @@ fn who_cannot_decode_the_first_codec_waits_for_the_second_and_gets_it() {
     assert_eq!(publication, second);
     let codecs: Vec<Codec> = codecs.iter().map(|one| one.codec).collect();
     assert_eq!(codecs, [Codec::Vp8]);
+    let unrecorded = ward.scene.commands.iter().find_map(|one| match &**one {
+        Command::SetTapWish { publication, wish } => Some((*publication, *wish)),
+        _ => None,
+    });
+    assert_eq!(unrecorded, Some((second, Some(LayerWish::Paused))));
     assert_eq!(ward.scene.commanded(subscribed), [second]);
     let answer = ward.li.answer().sdp;
     let section = answer
