@@ -234,6 +234,21 @@ impl Rooms {
         place
     }
 
+    /// Takes a publication, whose subscriptions and relays must have ended, over into another room under
+    /// another name, which must be free.
+    pub fn move_publication(&mut self, place: usize, room: usize, name: PublicationId) {
+        let published = &mut self.publications[place];
+        debug_assert!(published.subscriptions.is_empty() && published.relays.is_empty());
+        let before = std::mem::replace(&mut published.room, room);
+        self.publication_by_id.remove(&published.publication.id());
+        published.publication.rename(name);
+        self.publication_by_id.insert(name, place);
+        self.rooms[before]
+            .publications
+            .retain(|&other| other != place);
+        self.rooms[room].publications.push(place);
+    }
+
     /// Takes a publication out, whose subscriptions must have ended.
     pub fn unpublish(&mut self, place: usize) -> Published {
         let published = self.publications.remove(place);

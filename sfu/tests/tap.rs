@@ -866,6 +866,43 @@ fn a_recorder_that_is_gone_is_noticed_and_the_next_one_gets_all() {
 }
 
 #[test]
+fn who_goes_over_to_another_room_is_recorded_there_only_once_its_gate_is_open() {
+    let Consult {
+        mut sim,
+        room,
+        camera,
+        microphone,
+    } = consult(17);
+    let other = sim.room(0);
+    let mut recorders = [room, other].map(|room| {
+        let mut recorder = Recorder::new();
+        recorder.attach(&mut sim, 0, room);
+        recorder
+    });
+    gate(&mut sim, DOCTOR, true);
+    recorders[0].run(&mut sim, seconds(1));
+    assert!(recorders[0].packets_of(camera).count() > 20);
+    // The microphone is not mentioned and ends.
+    let name = sim.move_over(DOCTOR, other, camera);
+    sim.run(Duration::from_millis(20));
+    recorders[0].drain();
+    let before = recorders[0].packets().count();
+    sim.run(seconds(1));
+    recorders.iter_mut().for_each(Recorder::drain);
+    assert_eq!(recorders[0].packets().count(), before);
+    let ends = recorders[0].ends();
+    let ends: BTreeMap<_, _> = ends.iter().map(|e| (e.publication, e.reason)).collect();
+    let ended = EndReason::Unpublished;
+    assert_eq!(ends, BTreeMap::from([(camera, ended), (microphone, ended)]));
+    assert_eq!(recorders[1].packets().count(), 0, "nobody has agreed there");
+    gate(&mut sim, DOCTOR, true);
+    recorders[1].run(&mut sim, seconds(1));
+    let first = recorders[1].packets_of(name).next().expect("recorded");
+    assert!(first.starts_keyframe);
+    recorders.iter().for_each(Recorder::check);
+}
+
+#[test]
 fn what_ends_with_its_room_or_participant_is_told() {
     let Consult { mut sim, room, .. } = consult(16);
     let nurse = sim.join(0, room, Link::GOOD);

@@ -182,6 +182,11 @@ impl Publication {
         }
     }
 
+    /// It goes on in another room, under an id of that room's.
+    pub fn rename(&mut self, id: PublicationId) {
+        self.id = id;
+    }
+
     /// Its id.
     pub fn id(&self) -> PublicationId {
         self.id

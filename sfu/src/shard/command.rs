@@ -71,6 +71,19 @@ pub enum Command {
         /// Which one.
         transport: TransportId,
     },
+    /// Takes a transport that another room has on this worker over into this one. Connection, keys and
+    /// data channels stay as they are; what it was sent ends, and what it publishes goes along,
+    /// closed to the archive. If it is there no more, that is reported as
+    /// [`Disconnected`](super::event::EventKind::Disconnected).
+    MoveTransport {
+        /// Which one.
+        transport: TransportId,
+        /// The room that it is in.
+        from: RoomId,
+        /// What its publications are called there, and what here: a name is of one room. Those that
+        /// are not mentioned end.
+        publications: Vec<(PublicationId, PublicationId)>,
+    },
     /// Accepts a track from a transport.
     Publish {
         /// Who sends it.

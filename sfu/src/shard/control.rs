@@ -81,6 +81,11 @@ impl Shard {
                 let peer = self.peer_in(room, transport)?;
                 self.remove_peer(now, peer);
             }
+            Command::MoveTransport {
+                transport,
+                from,
+                publications,
+            } => self.move_transport(now, room, transport, from, &publications)?,
             Command::Publish {
                 transport,
                 publication,
@@ -438,7 +443,7 @@ impl Shard {
     }
 
     /// Ends a subscription and tells the receiver that its streams end.
-    fn unsubscribe(&mut self, place: usize) {
+    pub(super) fn unsubscribe(&mut self, place: usize) {
         let subscribed = &self.router.rooms.subscriptions[place];
         let receiver = subscribed.receiver;
         let (media, repair) = (

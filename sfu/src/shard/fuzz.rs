@@ -403,6 +403,11 @@ impl Play {
                     ..ExtensionIds::default()
                 },
             },
+            12 if which > 100 => Command::MoveTransport {
+                transport,
+                from: RoomId(3 - room),
+                publications: vec![(publication, PublicationId(1 + which % 5))],
+            },
             _ => subscribe(2, self.next_id, publication),
         };
         let is_new_peer = matches!(command, Command::AddTransport { .. });

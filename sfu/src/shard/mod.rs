@@ -15,6 +15,7 @@ pub mod event;
 pub(crate) mod fuzz;
 mod hash;
 mod mirror;
+mod moving;
 pub mod output;
 pub(crate) mod padding;
 mod peer;

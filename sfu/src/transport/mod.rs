@@ -136,6 +136,11 @@ impl Transport {
         }
     }
 
+    /// The data channels that are open in both directions.
+    pub fn open_channels(&self) -> impl Iterator<Item = DataChannel> {
+        self.sctp.iter().flat_map(Sctp::open_channels)
+    }
+
     /// Says goodbye. What [`Transport::poll`] still gives must be sent.
     pub fn close(&mut self, now: Instant) {
         if !self.is_closed {

@@ -120,6 +120,12 @@ impl Sctp {
         }
     }
 
+    /// Our channels that are open in both directions.
+    pub(super) fn open_channels(&self) -> impl Iterator<Item = DataChannel> {
+        let open = self.channels.iter().filter(|channel| channel.is_open);
+        open.filter_map(|channel| channel.kind)
+    }
+
     /// Takes one packet out of DTLS.
     pub(super) fn handle_packet(&mut self, now: Instant, packet: &Bytes) -> Result<(), Reject> {
         if self.is_closed || self.start_at.is_none() {

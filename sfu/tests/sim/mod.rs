@@ -368,6 +368,30 @@ impl Sim {
         SubscriptionId(number)
     }
 
+    /// Takes a client over into another room of its shard, with this one of its publications. Returns
+    /// what that is called there.
+    pub(crate) fn move_over(
+        &mut self,
+        client: usize,
+        room: RoomId,
+        publication: PublicationId,
+    ) -> PublicationId {
+        let name = PublicationId(self.number());
+        let found = self
+            .publications
+            .iter_mut()
+            .find(|(id, ..)| *id == publication);
+        found.expect("published before").0 = name;
+        let from = std::mem::replace(&mut self.clients[client].room, room);
+        let command = Command::MoveTransport {
+            transport: self.clients[client].peer.id(),
+            from,
+            publications: vec![(publication, name)],
+        };
+        self.command(client, command);
+        name
+    }
+
     pub(crate) fn wish(&mut self, client: usize, subscription: SubscriptionId, wish: LayerWish) {
         self.command(client, Command::SetWish { subscription, wish });
     }
