@@ -67,6 +67,8 @@ pub enum Code {
     PermissionDenied,
     /// What is asked about is not there.
     NotFound,
+    /// What is to come is there.
+    AlreadyExists,
     /// There is no such address.
     BadRoute,
     /// Somebody has not answered in time.
@@ -94,6 +96,7 @@ impl Code {
             Self::Unauthenticated => "unauthenticated",
             Self::PermissionDenied => "permission_denied",
             Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
             Self::BadRoute => "bad_route",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::FailedPrecondition => "failed_precondition",
@@ -112,6 +115,7 @@ impl Code {
             Self::PermissionDenied => 403,
             Self::NotFound | Self::BadRoute => 404,
             Self::DeadlineExceeded => 408,
+            Self::AlreadyExists => 409,
             Self::FailedPrecondition => 412,
             Self::ResourceExhausted => 429,
             Self::Internal => 500,

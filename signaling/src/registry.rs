@@ -4,7 +4,9 @@
 //! only find things; what a room does is its own affair. One thread carries the media plane's events
 //! over to the rooms' inboxes and never waits for a room.
 
-use std::collections::BTreeSet;
+mod relocation;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -382,6 +384,7 @@ impl Registry {
             sfu: Arc::clone(&self.sfu),
             metrics: Arc::clone(&self.metrics),
             inbox: receiver,
+            backlog: VecDeque::new(),
             scribe,
             said,
             outbox: self.outbox.clone(),
@@ -555,17 +558,39 @@ impl Seat {
     /// Asks the room for something. Says no once the room is over.
     pub async fn ask(&self, request: Request) -> bool {
         let input = Input::Request(self.key, self.outlet.clone(), request);
-        self.inbox.send(input).await.is_ok()
+        send(&self.outlet, &self.inbox, input).await
+    }
+}
+
+/// Sends something of a participant to the room that he is in, which may be another one than the one
+/// that he has joined. Says whether it will be heard.
+async fn send(outlet: &Outlet, joined: &mpsc::Sender<Input>, mut input: Input) -> bool {
+    loop {
+        let gone_to = outlet.whereabouts().inbox();
+        let inbox = gone_to.as_ref().unwrap_or(joined);
+        let place = inbox.reserve().await.ok();
+        match outlet.whereabouts().put(inbox, place, input) {
+            Ok(is_heard) => return is_heard,
+            Err(back) => input = *back,
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let input = Input::Lost(self.key, self.outlet.clone(), self.loss);
-        if let Err(TrySendError::Full(input)) = self.inbox.try_send(input) {
-            let inbox = self.inbox.clone();
+        let whereabouts = self.outlet.whereabouts();
+        let gone_to = whereabouts.inbox();
+        let inbox = gone_to.as_ref().unwrap_or(&self.inbox);
+        let input = match inbox.try_reserve() {
+            Err(TrySendError::Full(())) => input,
             // A room that is over needs no telling.
-            tokio::spawn(async move { inbox.send(input).await });
-        }
+            place => match whereabouts.put(inbox, place.ok(), input) {
+                Ok(_) => return,
+                Err(back) => *back,
+            },
+        };
+        let (outlet, joined) = (self.outlet.clone(), self.inbox.clone());
+        tokio::spawn(async move { send(&outlet, &joined, input).await });
     }
 }

@@ -173,6 +173,46 @@ fn validate_says_in_a_sentence_why_a_token_is_refused() {
     }
 }
 
+/// Nothing can be told of a room by the answer or by its time, when it comes from a door that has
+/// no rooms to look into.
+#[test]
+fn who_may_not_enter_a_room_is_refused_before_any_room_is_looked_for() {
+    let door = Door::open(SignalingConfig::dev());
+    let ask = |request: String| {
+        let mut stream = door.connect();
+        stream.write_all(request.as_bytes()).expect("written");
+        read(stream)
+    };
+    let upgrade = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let token = token(|grants| grants.video.room_admin = Some(true));
+    // Gzip is 0 and the request empty: a join of one who wants nothing in particular.
+    for (room, code) in [("other", 403), ("consult", 503)] {
+        for way in ["/rtc/v1?join_request=EgA&", "/rtc?"] {
+            let target = format!("{way}access_token={token}&room={room}");
+            let answer = ask(format!(
+                "GET {target} HTTP/1.1\r\nHost: here\r\n{upgrade}\r\n\r\n"
+            ));
+            assert_eq!(status(&answer), code, "{way} {room}: {answer}");
+        }
+        for (method, more) in [
+            ("ListParticipants", ""),
+            ("GetParticipant", r#","identity":"li""#),
+            ("RemoveParticipant", r#","identity":"li""#),
+            ("UpdateRoomMetadata", r#","metadata":"x""#),
+        ] {
+            let body = format!(r#"{{"room":"{room}"{more}}}"#);
+            let answer = ask(format!(
+                "POST /twirp/livekit.RoomService/{method} HTTP/1.1\r\nHost: here\r\n\
+                 Connection: close\r\nAuthorization: Bearer {token}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ));
+            assert_eq!(status(&answer), code, "{method} {room}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn the_page_is_served_under_a_strict_policy() {
     let door = Door::open(SignalingConfig::dev());

@@ -1,7 +1,7 @@
 //! LiveKit's RoomService: rooms and who is in them, for the application's server.
 //!
 //! Making and ending rooms needs `roomCreate`, listing them `roomList`, everything about one room
-//! `roomAdmin` for that room. Whoever may not see a room does not learn whether it is there: the
+//! `roomAdmin` for that room; moving somebody out of it also `destinationRoom`. Whoever may not see a room does not learn whether it is there: the
 //! token is asked before the room is. What is done in a room is the room's own
 //! [`moderation`](crate::room::moderation), whom it calls are its [`calls`](crate::room::calls).
 
@@ -16,11 +16,11 @@ use crate::room::moderation::{Moderation, ParticipantChange, Ruling};
 use crate::token::Grants;
 use crate::wire::proto::{
     self, CreateRoomRequest, DeleteRoomRequest, DeleteRoomResponse, ListParticipantsRequest,
-    ListParticipantsResponse, ListRoomsRequest, ListRoomsResponse, MuteRoomTrackRequest,
-    MuteRoomTrackResponse, ParticipantInfo, PerformRpcRequest, PerformRpcResponse,
-    RemoveParticipantResponse, RoomParticipantIdentity, SendDataRequest, SendDataResponse,
-    UpdateParticipantRequest, UpdateRoomMetadataRequest, UpdateSubscriptionsRequest,
-    UpdateSubscriptionsResponse,
+    ListParticipantsResponse, ListRoomsRequest, ListRoomsResponse, MoveParticipantRequest,
+    MoveParticipantResponse, MuteRoomTrackRequest, MuteRoomTrackResponse, ParticipantInfo,
+    PerformRpcRequest, PerformRpcResponse, RemoveParticipantResponse, RoomParticipantIdentity,
+    SendDataRequest, SendDataResponse, UpdateParticipantRequest, UpdateRoomMetadataRequest,
+    UpdateSubscriptionsRequest, UpdateSubscriptionsResponse,
 };
 
 /// Names that a request may list; a server holds 10,000 rooms.
@@ -41,7 +41,8 @@ pub(super) async fn call(method: &str, call: Call) -> Result<Response, ApiError>
         "SendData" => call.answer(send).await,
         "UpdateRoomMetadata" => call.answer(set_metadata).await,
         "PerformRpc" => call.answer(perform).await,
-        "ForwardParticipant" | "MoveParticipant" => Err(unimplemented(method)),
+        "MoveParticipant" => call.answer(relocate).await,
+        "ForwardParticipant" => Err(unimplemented(method)),
         _ => Err(bad_route("there is no such method")),
     }
 }
@@ -120,6 +121,29 @@ async fn remove(
     admin(&grants, &asked.room)?;
     front.rooms()?.remove(&asked.room, &asked.identity).await?;
     Ok(RemoveParticipantResponse {})
+}
+
+async fn relocate(
+    front: Arc<Front>,
+    grants: Grants,
+    asked: MoveParticipantRequest,
+) -> Result<MoveParticipantResponse, ApiError> {
+    admin(&grants, &asked.room)?;
+    let destination = &asked.destination_room;
+    if destination.is_empty() {
+        return Err(invalid("destination_room is missing"));
+    }
+    if grants.video.destination_room != *destination {
+        return Err(ApiError::NotGranted("destinationRoom for that room"));
+    }
+    if *destination == asked.room {
+        return Err(invalid("the participant is in that room already"));
+    }
+    if destination.len() > front.config.limits.room_name_bytes_max {
+        return Err(ApiError::TooLarge("limits.room_name_bytes_max"));
+    }
+    front.rooms()?.relocate(&front.keyring, asked).await?;
+    Ok(MoveParticipantResponse {})
 }
 
 async fn mute(

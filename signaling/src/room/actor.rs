@@ -6,7 +6,7 @@
 //! differs from what clients were told. What the recorder reports has an inbox of its own, which
 //! outlives the other one until the recording is closed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use super::moderation::{Moderation, ModerationRefusal, Ruling};
 use super::notices::end_reason;
 use super::outlet::Outlet;
 use super::participant::{Hello, ParticipantKey};
+use super::passage::{Ticket, Traveller};
 use super::recording::{AskId, Order};
 use super::requests::Request;
 use super::resume::{Loss, Return};
@@ -71,6 +72,16 @@ pub enum Input {
     StopEgress(String, oneshot::Sender<EgressAnswer>),
     /// The server API wants something of the room.
     Moderate(Box<Moderation>, oneshot::Sender<ModerationAnswer>),
+    /// The participant of this identity goes over to another room.
+    Depart(
+        String,
+        oneshot::Sender<Result<Box<Traveller>, ModerationRefusal>>,
+    ),
+    /// Somebody comes from another room. He is given back if this one is over.
+    Arrive(
+        Box<(Traveller, Ticket)>,
+        oneshot::Sender<Result<(), Box<Traveller>>>,
+    ),
     /// The server API calls a participant.
     Call(Box<PerformRpcRequest>, oneshot::Sender<CallAnswer>),
     /// These API keys are gone, and whoever came with a token of theirs must go.
@@ -107,6 +118,8 @@ pub struct Actor {
     pub metrics: Arc<Metrics>,
     /// What comes in.
     pub inbox: mpsc::Receiver<Input>,
+    /// What was in it and has been set aside, or came along with somebody.
+    pub backlog: VecDeque<Input>,
     /// Writes the recording.
     pub scribe: Scribe,
     /// What the recorder says.
@@ -171,6 +184,10 @@ impl Actor {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut goes_on = self.flush();
         while goes_on {
+            if let Some(input) = self.backlog.pop_front() {
+                goes_on = self.handle(input) && self.flush();
+                continue;
+            }
             goes_on = tokio::select! {
                 input = self.inbox.recv() => match input {
                     Some(input) => self.handle(input),
@@ -237,6 +254,22 @@ impl Actor {
                 let answer = self.room.moderate(now, *asked);
                 let _ = reply.send(answer); // or whoever asked has gone
             }
+            Input::Depart(identity, reply) => {
+                let departed = self.room.depart(now, &identity);
+                let departed = departed.map(|traveller| self.see_out(traveller));
+                // The others hear of it, and the media plane, before the new room does anything.
+                let goes_on = self.flush();
+                let _ = reply.send(departed); // whoever moves him waits for him
+                return goes_on;
+            }
+            Input::Arrive(arrival, reply) => {
+                let (traveller, ticket) = *arrival;
+                let backlog = self.room.arrive(now, traveller, ticket);
+                self.backlog.extend(backlog);
+                let goes_on = self.flush();
+                let _ = reply.send(Ok(())); // or whoever moved him has gone
+                return goes_on;
+            }
             Input::Call(asked, reply) => {
                 let id = self.asked.call(reply);
                 self.room.call(now, id, *asked);
@@ -256,6 +289,25 @@ impl Actor {
             }
         }
         true
+    }
+
+    /// What is still in the inbox of one who goes over to another room goes along.
+    fn see_out(&mut self, mut traveller: Box<Traveller>) -> Box<Traveller> {
+        traveller.note_epoch(self.placement.epoch);
+        let key = traveller.key();
+        let is_his = |input: &Input| match input {
+            Input::Request(of, ..) | Input::Lost(of, ..) => *of == key,
+            _ => false,
+        };
+        let inbox = &mut self.inbox;
+        let waiting = self.backlog.drain(..);
+        let waiting: Vec<Input> = waiting
+            .chain(std::iter::from_fn(|| inbox.try_recv().ok()))
+            .collect();
+        let (his, others) = waiting.into_iter().partition(is_his);
+        self.backlog = Vec::into(others);
+        traveller.pack(his);
+        traveller
     }
 
     /// Everybody must go.
@@ -367,7 +419,12 @@ impl Actor {
     async fn end(mut self, counted: Counted) {
         // Whoever comes now finds the inbox closed and asks for a new room.
         self.inbox.close();
-        while let Ok(input) = self.inbox.try_recv() {
+        let waiting = std::mem::take(&mut self.backlog);
+        let inbox = &mut self.inbox;
+        let waiting = waiting
+            .into_iter()
+            .chain(std::iter::from_fn(|| inbox.try_recv().ok()));
+        for input in waiting {
             match input {
                 // Or nobody waits any more.
                 Input::Join(hello, reply) => {
@@ -375,6 +432,13 @@ impl Actor {
                 }
                 Input::Moderate(_, reply) => {
                     let _ = reply.send(Err(ModerationRefusal::Closing));
+                }
+                Input::Depart(_, reply) => {
+                    let _ = reply.send(Err(ModerationRefusal::Closing));
+                }
+                Input::Arrive(arrival, reply) => {
+                    let (traveller, _) = *arrival;
+                    let _ = reply.send(Err(Box::new(traveller)));
                 }
                 Input::Call(_, reply) => {
                     let _ = reply.send(Err(CallRefusal::Closing));

@@ -130,6 +130,23 @@ impl Track {
         first.is_none_or(|first| takes(first.codec))
     }
 
+    /// It goes on in another room, under other names in the media plane. Returned are those that the media
+    /// plane knows, old and new.
+    pub fn rename(&mut self) -> Vec<(PublicationId, PublicationId)> {
+        let fresh = |name: &mut PublicationId| {
+            let new = PublicationId(sid::next_number());
+            (std::mem::replace(name, new), new)
+        };
+        self.is_subscribed = false;
+        let is_published = self.is_published();
+        let own = Some(fresh(&mut self.publication)).filter(|_| is_published);
+        let backup = self.backup.as_deref_mut().and_then(|backup| {
+            let is_published = backup.mid.is_some();
+            Some(fresh(&mut backup.publication)).filter(|_| is_published)
+        });
+        own.into_iter().chain(backup).collect()
+    }
+
     /// What ends it in the media plane.
     pub fn ending(&self) -> impl Iterator<Item = Command> + use<> {
         let backup = self.backup.as_ref().filter(|one| one.mid.is_some());

@@ -7,7 +7,8 @@
 //! asks for ([`requests`]), what the media plane reports ([`events`]), how good connections are
 //! ([`connection`]), what is recorded ([`recording`]), what the outside hears ([`notices`]), what
 //! the server API does ([`moderation`]) and
-//! whom it calls ([`calls`]), how somebody comes back whose connection broke ([`resume`]).
+//! whom it calls ([`calls`]), how somebody comes back whose connection broke ([`resume`]), and how
+//! somebody goes over to another room ([`passage`]).
 
 pub mod actor;
 pub mod backup;
@@ -22,6 +23,7 @@ pub mod notices;
 pub mod offering;
 pub mod outlet;
 pub mod participant;
+pub mod passage;
 pub mod permissions;
 pub mod recording;
 pub mod replay;
@@ -34,8 +36,9 @@ pub mod slots;
 pub mod spread;
 pub mod subscriptions;
 pub mod tracks;
+pub mod whereabouts;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -104,6 +107,8 @@ pub struct Room {
     setup: Arc<Setup>,
     settings: Settings,
     participants: BTreeMap<ParticipantKey, Participant>,
+    /// Identities of those who are about to come from other rooms, whose places are kept.
+    expected: BTreeSet<String>,
     spread: Spread,
     created_at: SystemTime,
     /// Since when nobody has been here.
@@ -175,6 +180,7 @@ impl Room {
             departures: Departures::default(),
             setup,
             participants: BTreeMap::new(),
+            expected: BTreeSet::new(),
             spread,
             created_at: SystemTime::now(),
             empty_since: Some(now),
@@ -254,10 +260,10 @@ impl Room {
         let others = self.participants.len() - usize::from(namesake.is_some());
         // A token's room configuration counts for whoever comes first, so it must be known before.
         if !self.had_participants {
-            self.settle(&hello);
+            self.settle(&hello.api_key, hello.grants.room_config.as_ref());
             self.notify_room_started();
         }
-        if others >= self.settings.participants_max {
+        if others + self.expected.len() >= self.settings.participants_max {
             return Err(ApiError::Full("participants_per_room_max"));
         }
         if let Some(namesake) = namesake {
@@ -286,9 +292,8 @@ impl Room {
     }
 
     /// Whoever comes first decides what the server leaves open.
-    fn settle(&mut self, hello: &Hello) {
-        self.owner.clone_from(&hello.api_key);
-        let config = hello.grants.room_config.as_ref();
+    fn settle(&mut self, api_key: &str, config: Option<&serde_json::Value>) {
+        api_key.clone_into(&mut self.owner);
         let wish = config.and_then(|config| config.get("tags")?.get(POLICY_TAG)?.as_str());
         self.recording.choose(self.setup.recording.for_room(wish));
         if let Some(config) = config {
@@ -298,13 +303,9 @@ impl Room {
     }
 
     fn join_response(&mut self, participant: &mut Participant, host: Option<&str>) -> JoinResponse {
-        let others = self
-            .participants
-            .values_mut()
-            .filter(|other| !other.permissions.is_hidden);
         let seconds = |span: Duration| span.as_secs() as i32;
         JoinResponse {
-            other_participants: others.map(Participant::info).collect(),
+            other_participants: self.others(),
             participant: Some(participant.info()),
             room: Some(self.info()),
             server_version: SERVER_VERSION.to_owned(),
@@ -316,6 +317,13 @@ impl Room {
             ice_servers: self.ice_servers(&participant.sid, host),
             ..Default::default()
         }
+    }
+
+    /// Those who are here, as somebody is told who comes.
+    fn others(&mut self) -> Vec<ParticipantInfo> {
+        let others = self.participants.values_mut();
+        let others = others.filter(|other| !other.permissions.is_hidden);
+        others.map(Participant::info).collect()
     }
 
     /// A pass of its own for a participant who reaches us as `host`.
@@ -390,18 +398,24 @@ impl Room {
             let command = Command::RemoveTransport { transport };
             self.spread.send(worker, command);
         }
+        self.see_off(now, &mut participant, removal.reason);
+    }
+
+    /// Somebody who is not in the list any more has left: the others and the outside hear of it.
+    fn see_off(&mut self, now: Instant, participant: &mut Participant, reason: DisconnectReason) {
+        let key = participant.key;
         for track in &participant.tracks {
             self.forget_track(track.publication);
         }
         self.chat.forget(key);
         self.end_calls_to(key);
-        self.note_left(&participant);
+        self.note_left(participant);
         let info = participant.info();
         for track in participant.tracks.iter().filter(|one| one.is_published()) {
             self.notify_track("track_unpublished", info.clone(), track.info.clone());
         }
         let was = participant.state;
-        let farewell = participant.farewell(removal.reason);
+        let farewell = participant.farewell(reason);
         self.notify_left(was, farewell.clone());
         if !participant.permissions.is_hidden {
             self.note_departure(now, &farewell);
@@ -436,13 +450,15 @@ impl Room {
         if self.is_lost {
             return false;
         }
-        self.empty_since.is_none_or(|since| {
-            let timeout = match self.had_participants {
-                true => self.settings.departure_timeout,
-                false => self.settings.empty_timeout,
-            };
-            now.saturating_duration_since(since) < timeout
-        })
+        let is_awaited = !self.expected.is_empty();
+        is_awaited
+            || self.empty_since.is_none_or(|since| {
+                let timeout = match self.had_participants {
+                    true => self.settings.departure_timeout,
+                    false => self.settings.empty_timeout,
+                };
+                now.saturating_duration_since(since) < timeout
+            })
     }
 
     fn tell_counts(&mut self) {
@@ -649,6 +665,11 @@ impl Room {
             return;
         }
         participant.state = State::Active;
+        self.introduce(key);
+    }
+
+    /// Somebody is here for good: everybody hears of it, and he of what he can only know now.
+    fn introduce(&mut self, key: ParticipantKey) {
         self.announce(key);
         self.notify_joined(key);
         self.tell_connections(key);

@@ -73,6 +73,12 @@ pub enum Moderation {
     SetMetadata(String),
     /// A message to participants.
     Send(Box<SendDataRequest>),
+    /// Can this participant be moved to another room?
+    Survey(String),
+    /// A place is kept for somebody who is about to come from another room.
+    Expect(String),
+    /// He does not come.
+    ExpectNoMore(String),
 }
 
 /// What is different about a participant; what is empty stays.
@@ -131,6 +137,18 @@ pub enum ModerationRefusal {
     /// Whether somebody may be recorded he says himself.
     #[error("consent is given by the participant alone, or in the token")]
     Consent,
+    /// Somebody whose connection is broken cannot be told where to go.
+    #[error("the participant is reconnecting")]
+    Away,
+    /// Somebody who has not arrived cannot go on.
+    #[error("the participant has not connected yet")]
+    NotConnected,
+    /// Somebody of that identity is in the destination.
+    #[error("the identity is in the destination room already")]
+    Taken,
+    /// The destination holds no more.
+    #[error("the destination room is full")]
+    Full,
     /// Larger than a bound; its name.
     #[error("{0} is exceeded")]
     TooLarge(&'static str),
@@ -144,7 +162,9 @@ impl From<ModerationRefusal> for ApiError {
         use ModerationRefusal as Why;
         let code = match refusal {
             Why::NoRoom | Why::NoParticipant | Why::NoTrack => Code::NotFound,
-            Why::RemoteUnmute => Code::FailedPrecondition,
+            Why::RemoteUnmute | Why::Away | Why::NotConnected => Code::FailedPrecondition,
+            Why::Taken => Code::AlreadyExists,
+            Why::Full => Code::ResourceExhausted,
             Why::OwnAttribute | Why::Consent | Why::TooLarge(_) => Code::InvalidArgument,
             Why::Closing => Code::Unavailable,
         };
@@ -188,6 +208,9 @@ impl Room {
             }
             Moderation::SetMetadata(metadata) => self.set_metadata(metadata)?,
             Moderation::Send(message) => return self.send_data(*message),
+            Moderation::Survey(identity) => return self.survey(&identity),
+            Moderation::Expect(identity) => return self.expect(identity),
+            Moderation::ExpectNoMore(identity) => return Ok(self.expect_no_more(&identity)),
         }
         Ok(Ruling::Room(Box::new(self.info())))
     }
@@ -216,7 +239,7 @@ impl Room {
         participants.map(Participant::info).collect()
     }
 
-    fn key_of(&self, identity: &str) -> Result<ParticipantKey, ModerationRefusal> {
+    pub(super) fn key_of(&self, identity: &str) -> Result<ParticipantKey, ModerationRefusal> {
         let mut participants = self.participants.values();
         let found = participants.find(|one| one.identity == identity);
         Ok(found.ok_or(ModerationRefusal::NoParticipant)?.key)

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use prost::Message as _;
 use tokio::sync::Notify;
 
+use super::whereabouts::Whereabouts;
 use crate::wire::proto::SignalResponse;
 use crate::wire::proto::signal_response::Message;
 
@@ -21,6 +22,7 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Notify,
     bytes_max: usize,
+    whereabouts: Whereabouts,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ impl Outlet {
             queue: Mutex::default(),
             wake: Notify::new(),
             bytes_max,
+            whereabouts: Whereabouts::default(),
         }))
     }
 
@@ -67,6 +70,11 @@ impl Outlet {
         let outlet = Self::new(0);
         outlet.end(End::Left);
         outlet
+    }
+
+    /// Where its session's requests go.
+    pub fn whereabouts(&self) -> &Whereabouts {
+        &self.0.whereabouts
     }
 
     /// Whether both are ends of one queue, which every session has its own of.

@@ -24,7 +24,7 @@ use super::tracks::Track;
 use crate::consent::{self, Consent};
 use crate::sdp::Offer;
 use crate::sid;
-use crate::token::Grants;
+use crate::token::{Grants, VideoGrant};
 use crate::wire::proto::participant_info::{Kind, KindDetail, State};
 use crate::wire::proto::{
     AddTrackRequest, ClientInfo, ConnectionQuality, ConnectionQualityInfo, DisconnectReason,
@@ -328,6 +328,53 @@ impl Participant {
             client_protocol: self.client_protocol,
             capabilities: self.capabilities.clone(),
             ..Default::default()
+        }
+    }
+
+    /// It has come from another room, where everything was about others. Its tracks get new names in the
+    /// media plane, which are of one room; returned are those that it knows there, old and new.
+    /// Whether it may be recorded it must be asked anew. Messages before `heard_from` are not for it.
+    pub fn begin_anew(&mut self, heard_from: u64) -> Vec<(PublicationId, PublicationId)> {
+        let before = std::mem::take(&mut self.subscriptions);
+        self.subscriptions = Subscriptions {
+            is_automatic: before.is_automatic,
+            may_pause: before.may_pause,
+            // What its sections carry ends, and then they are free for others' tracks.
+            slots: before.slots,
+            ..Subscriptions::default()
+        };
+        for name in [consent::ATTRIBUTE, consent::RECORDING_ATTRIBUTE] {
+            self.attributes.remove(name);
+        }
+        self.consent = Consent::default();
+        self.gate = Gate::default();
+        self.levels.clear();
+        self.heard_from = heard_from;
+        self.joined_at_wall = SystemTime::now();
+        self.tracks.iter_mut().flat_map(Track::rename).collect()
+    }
+
+    /// What it may do, as a token for a room. Power over rooms is not among it.
+    pub fn grants_for(&self, room: &str) -> Grants {
+        let mut attributes = self.attributes.clone();
+        for name in [consent::ATTRIBUTE, consent::RECORDING_ATTRIBUTE] {
+            attributes.remove(name);
+        }
+        let word = |name: &str| name.to_ascii_lowercase();
+        let details = self.kind_details.iter();
+        Grants {
+            identity: self.identity.clone(),
+            name: self.name.clone(),
+            metadata: self.metadata.clone(),
+            attributes,
+            kind: word(self.kind.as_str_name()),
+            kind_details: details.map(|one| word(one.as_str_name())).collect(),
+            video: VideoGrant {
+                room: room.to_owned(),
+                room_join: Some(true),
+                ..self.permissions.to_grant()
+            },
+            ..Grants::default()
         }
     }
 

@@ -70,6 +70,24 @@ impl Permissions {
         }
     }
 
+    /// The same as a token's grants.
+    pub fn to_grant(&self) -> VideoGrant {
+        let sources = self.sources.iter();
+        let word = |source: &TrackSource| source.as_str_name().to_ascii_lowercase();
+        VideoGrant {
+            can_publish: Some(self.can_publish),
+            can_publish_sources: sources.map(word).collect(),
+            can_subscribe: Some(self.can_subscribe),
+            can_publish_data: Some(self.can_publish_data),
+            can_update_own_metadata: Some(self.can_update_metadata),
+            can_subscribe_metrics: Some(self.can_subscribe_metrics),
+            hidden: Some(self.is_hidden),
+            recorder: Some(self.is_recorder),
+            agent: Some(self.is_agent),
+            ..VideoGrant::default()
+        }
+    }
+
     /// Whether a track of this source may be published.
     pub fn may_publish(&self, source: TrackSource) -> bool {
         self.can_publish && (self.sources.is_empty() || self.sources.contains(&source))
@@ -106,6 +124,28 @@ mod tests {
 
     fn from(grant: &VideoGrant) -> Permissions {
         Permissions::from_grant(grant, "")
+    }
+
+    #[test]
+    fn as_grants_they_are_the_same() {
+        let strange = Permissions {
+            can_publish: true,
+            sources: vec![TrackSource::ScreenShareAudio, TrackSource::Camera],
+            can_subscribe: false,
+            can_publish_data: true,
+            can_update_metadata: true,
+            can_subscribe_metrics: false,
+            is_hidden: true,
+            is_recorder: false,
+            is_agent: true,
+        };
+        for permissions in [
+            strange,
+            Permissions::default(),
+            from(&VideoGrant::default()),
+        ] {
+            assert_eq!(from(&permissions.to_grant()), permissions);
+        }
     }
 
     #[test]

@@ -403,19 +403,24 @@ impl Room {
     fn describe(&mut self) {
         let keys: Vec<ParticipantKey> = self.participants.keys().copied().collect();
         for key in keys {
-            self.note_joined(key);
-            let participant = &self.participants[&key];
-            let published = participant.tracks.iter().filter(|one| one.is_published());
-            let facts: Vec<Fact> = published
-                .flat_map(|track| {
-                    let muted = track.info.muted.then(|| muted(&participant.sid, track));
-                    [published_fact(participant, track)]
-                        .into_iter()
-                        .chain(muted)
-                })
-                .collect();
-            facts.into_iter().for_each(|fact| self.recording.tell(fact));
+            self.describe_participant(key);
         }
+    }
+
+    /// Writes down who somebody is and what there is of him to record.
+    pub(super) fn describe_participant(&mut self, key: ParticipantKey) {
+        self.note_joined(key);
+        let participant = &self.participants[&key];
+        let published = participant.tracks.iter().filter(|one| one.is_published());
+        let facts: Vec<Fact> = published
+            .flat_map(|track| {
+                let muted = track.info.muted.then(|| muted(&participant.sid, track));
+                [published_fact(participant, track)]
+                    .into_iter()
+                    .chain(muted)
+            })
+            .collect();
+        facts.into_iter().for_each(|fact| self.recording.tell(fact));
     }
 
     fn refused_recording(&mut self, now: Instant, is_full: bool, text: &str) {

@@ -77,6 +77,11 @@ impl Spread {
         self.workers().next().is_some()
     }
 
+    /// Somebody comes whose transport is on this worker already.
+    pub fn extend(&mut self, worker: WorkerId) {
+        self.open(worker);
+    }
+
     fn open(&mut self, worker: WorkerId) {
         if !std::mem::replace(&mut self.opened[usize::from(worker.0)], true) {
             self.send(worker, Command::OpenRoom);

@@ -39,6 +39,7 @@ mod data;
 mod dynacast;
 mod moderation;
 mod offering;
+mod passage;
 mod publishing;
 mod recording;
 mod resume;

@@ -238,6 +238,9 @@ impl Reader<'_> {
 
     fn refresh_token(&self) {
         let Verified { key, grants, .. } = &self.session.verified;
+        // Who has gone over to another room comes back to that one.
+        let gone_to = self.session.seat.outlet.whereabouts().grants();
+        let grants = gone_to.as_ref().unwrap_or(grants);
         match self.session.keyring.mint(key, grants, REFRESH_TTL) {
             Ok(token) => self.session.seat.outlet.send(Message::RefreshToken(token)),
             Err(error) => tracing::error!(%error, "cannot refresh a token"),

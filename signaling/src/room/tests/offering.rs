@@ -10,7 +10,7 @@ use crate::wire::proto::{LeaveRequest, SubscriptionError};
 const SHORTLY: Duration = Duration::from_millis(150);
 
 impl Scene {
-    fn join_two(&mut self, identity: &str) -> Client {
+    pub(super) fn join_two(&mut self, identity: &str) -> Client {
         self.join_two_with(identity, VideoGrant::default(), "Chrome")
     }
 
@@ -46,7 +46,7 @@ impl Scene {
     }
 
     /// Answers whatever is offered until nothing more is.
-    fn settle(&mut self, client: &Client) {
+    pub(super) fn settle(&mut self, client: &Client) {
         for _ in 0..10 {
             if let Some(offer) = offered(&client.said()) {
                 self.take(client, &offer);
@@ -56,7 +56,7 @@ impl Scene {
     }
 
     /// The transport that a client receives over.
-    fn receiving(&self, client: &Client) -> TransportId {
+    pub(super) fn receiving(&self, client: &Client) -> TransportId {
         let participant = &self.room.participants[&client.key];
         let path = participant.receiving_path();
         path.expect("it has answered").transport

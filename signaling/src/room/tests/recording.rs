@@ -10,7 +10,7 @@ use recorder::journal::body::ConsentState;
 use recorder::recording::{Fact, Ticket};
 
 impl Scene {
-    fn recorded_by(policy: Policy) -> Self {
+    pub(super) fn recorded_by(policy: Policy) -> Self {
         let mut scene = Self::new();
         let mut setup = (*scene.room.setup).clone();
         setup.recording = policy;
