@@ -127,6 +127,7 @@ export class Consult {
       .on(RoomEvent.Reconnecting, () => this.#onReconnecting())
       .on(RoomEvent.SignalReconnecting, () => this.#onReconnecting())
       .on(RoomEvent.Reconnected, () => this.#onReconnected())
+      .on(RoomEvent.Moved, () => this.#onMoved())
       .on(RoomEvent.Disconnected, (reason) => this.#onDisconnected(reason))
       .on(RoomEvent.AudioPlaybackStatusChanged, () =>
         this.#change({ isAudioBlocked: !room.canPlaybackAudio }),
@@ -268,6 +269,14 @@ export class Consult {
     // A connection that was made anew knows of no answer: whoever has given one is not asked twice.
     const lost = lostAnswer(this.#answer, this.room.localParticipant.attributes);
     if (lost) void this.answerRecording(lost);
+  }
+
+  /** One has been taken over into another room. What one has answered was about the other. */
+  #onMoved(): void {
+    this.#answer = null;
+    this.#voices.clear();
+    this.#pictures.clear();
+    this.#change({ missed: [], frozen: new Map() });
   }
 
   #onDisconnected(reason: DisconnectReason | undefined): void {
