@@ -162,7 +162,8 @@ async function enter({ url, token, options }) {
   room.on(RoomEvent.DataReceived, (payload, participant) => {
     window.heard.push([participant?.identity, new TextDecoder().decode(payload)]);
   });
-  for (const event of ['Reconnecting', 'SignalReconnecting', 'Reconnected', 'Disconnected']) {
+  const told = ['Reconnecting', 'SignalReconnecting', 'Reconnected', 'Moved', 'Disconnected'];
+  for (const event of told) {
     room.on(RoomEvent[event], () => window.events.push(event));
   }
   await room.connect(url, token);

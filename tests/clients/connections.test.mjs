@@ -19,8 +19,8 @@ const patience = { timeout: 90_000, interval: 300 };
 
 const service = new RoomServiceClient(HTTP, 'devkey', 'secret');
 const sum = async (name) => (await counters(HTTP)).sum(name);
-const seats = async () =>
-  new Map((await service.listParticipants(ROOM)).map((one) => [one.identity, one.sid]));
+const seats = async (room = ROOM) =>
+  new Map((await service.listParticipants(room)).map((one) => [one.identity, one.sid]));
 
 // The white mark lightens the colour; which channel leads stays clear.
 const leads = (rgb, wanted) =>
@@ -106,6 +106,33 @@ describe('two connections and one', () => {
     await chen.show(PEOPLE.wang.rgb);
     await meet(PEOPLE.wang.rgb);
     expect(await li.sections(), 'the section is used again').toEqual(before);
+  });
+
+  it('are moved to another room as they are', async () => {
+    const other = `${ROOM}-consult`;
+    const [known, sections, before] = [await li.events(), await li.sections(), await seats()];
+    await service.moveParticipant(ROOM, 'li', other);
+    // A browser that is starved takes the server for dead and comes back: that is no news of the move.
+    const starved = () => li.console.filter((line) => line.includes('ping timeout triggered')).length;
+    const alarms = starved();
+    const news = async () => {
+      const told = (await li.events()).slice(known.length);
+      const isIts = (event) => !['SignalReconnecting', 'Reconnected'].includes(event);
+      return starved() > alarms ? told.filter(isIts) : told;
+    };
+    await until('li is told', async () => (await news()).length > 0, patience);
+    await until('li sees nobody', async () => !(await li.sees('chen')), patience);
+    await until('chen sees nobody', () => chen.room.remoteParticipants.size === 0, patience);
+    await service.moveParticipant(ROOM, 'chen', other);
+    await meet(PEOPLE.wang.rgb);
+    await speak('a third word');
+    expect(await news(), 'nothing else has happened').toEqual(['Moved']);
+    expect(await li.sections(), 'the sections are used again').toEqual(sections);
+    expect(await seats(other)).toEqual(before);
+    expect(await seats()).toEqual(new Map());
+    for (const who of ['li', 'chen']) await service.moveParticipant(other, who, ROOM);
+    await meet(PEOPLE.wang.rgb);
+    expect(await news()).toEqual(['Moved', 'Moved']);
   });
 
   it('notice nothing of a WebSocket that breaks but that it is back', async () => {

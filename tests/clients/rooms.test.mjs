@@ -109,6 +109,43 @@ it('moderates those inside', async () => {
   });
 });
 
+it('moves somebody to another room', async () => {
+  const [room, other] = ['waiting', 'consult'];
+  const [li, wang, zhao] = await Promise.all([
+    enter('li', room),
+    enter('wang', room),
+    enter('zhao', other),
+  ]);
+  await service.updateParticipant(room, 'li', { attributes: { ward: '7' } });
+  const microphone = await li.speak(PEOPLE.li.hz);
+  await until('wang hears li', () => wang.hears('li').samples > 10_000);
+  const identities = async (name) =>
+    (await service.listParticipants(name)).map(({ identity }) => identity).sort();
+  const code = (status) => expect.objectContaining({ status });
+  await expect(service.moveParticipant(room, 'nobody', other)).rejects.toEqual(code(404));
+  await expect(service.moveParticipant(room, 'li', room)).rejects.toEqual(code(400));
+  await expect(service.moveParticipant(room, 'li', '')).rejects.toEqual(code(400));
+  const namesake = await enter('li', other);
+  await expect(service.moveParticipant(room, 'li', other)).rejects.toEqual(code(409));
+  await namesake.leave();
+  await until('that li has gone', async () => (await identities(other)).length === 1);
+  await service.createRoom({ name: 'narrow', maxParticipants: 1 });
+  await enter('sun', 'narrow');
+  await expect(service.moveParticipant(room, 'li', 'narrow')).rejects.toEqual(code(429));
+
+  await service.moveParticipant(room, 'li', other);
+  expect([await identities(room), await identities(other)]).toEqual([['wang'], ['li', 'zhao']]);
+  const there = await service.getParticipant(other, 'li');
+  expect(there.tracks.map(({ sid }) => sid)).toEqual([microphone.sid]);
+  expect(there.attributes.ward).toBe('7');
+  await until('zhao hears li', () => zhao.hears('li').samples > 10_000);
+  await until('wang sees him go', () => wang.room.remoteParticipants.size === 0);
+  expect(li.ends).toEqual([]);
+  // A room that is not there is made.
+  await service.moveParticipant(other, 'li', 'afterwards');
+  expect(await identities('afterwards')).toEqual(['li']);
+});
+
 it('removes somebody, and his tokens with him', async () => {
   const room = 'removal';
   const token = await tokenFor('zhou', room);
@@ -172,6 +209,12 @@ it('does nothing for those who may not', async () => {
       expect(await moderator(method, { room, identity: 'li' })).toEqual(denied);
     }
   }
-  expect((await moderator('MoveParticipant', { room: 'elsewhere' }))[0]).toBe(501);
+  const forward = { room: 'elsewhere', identity: 'li', destinationRoom: 'mdt' };
+  expect((await moderator('ForwardParticipant', forward))[0]).toBe(501);
+  // Who may moderate a room may not send its people into any other.
+  expect(await moderator('MoveParticipant', forward)).toEqual(denied);
+  const porter = await asWith({ roomAdmin: true, room: 'elsewhere', destinationRoom: 'ward' });
+  expect(await porter('MoveParticipant', forward)).toEqual(denied);
+  expect(await porter('MoveParticipant', { ...forward, room: 'mdt' })).toEqual(denied);
   expect((await moderator('Nonsense', {}))[0]).toBe(404);
 });

@@ -6,7 +6,7 @@ use tests::patience::in_real_time;
 use tests::server::{Build, Server};
 use tests::{suite, tree};
 
-const TESTS: usize = 4;
+const TESTS: usize = 5;
 
 #[test]
 fn two_connections_and_one_meet_in_a_room_on_two_workers() {

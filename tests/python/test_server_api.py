@@ -81,10 +81,8 @@ async def test_those_inside_are_moderated(service, enter):
 
 
 async def test_what_is_not_there_says_so(service):
-    move = api.MoveParticipantRequest(room="a", identity="li", destination_room="b")
     forward = api.ForwardParticipantRequest(room="a", identity="li", destination_room="b")
     absent = [
-        lambda: service.room.move_participant(move),
         lambda: service.room.forward_participant(forward),
         lambda: service.agent_dispatch.list_dispatch("a"),
         lambda: service.ingress.list_ingress(api.ListIngressRequest()),
