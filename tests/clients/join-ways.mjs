@@ -1,22 +1,14 @@
 // How long a browser takes to be in a room and hear somebody by each way that a network leaves, and how
 // long it hears nothing when UDP ends in mid-call. JOINS and FALLS say how often. Prints JSON. Run in a
 // network of its own, in which nft may say what passes.
-import { execFileSync } from 'node:child_process';
 import { Bare } from './bare.mjs';
 import { launch } from './browser.mjs';
+import { allowUdp, barUdp } from './firewall.mjs';
 import { tokenFor } from './token.mjs';
 
 const { WSS_URL, WSS_WITHOUT_TURN_URL } = process.env;
 const joins = Number(process.env.JOINS ?? 20);
 const falls = Number(process.env.FALLS ?? 5);
-
-const nft = (rules) => execFileSync('nft', ['-f', '-'], { input: rules });
-const allowUdp = () => nft('flush ruleset');
-const barUdp = () =>
-  nft(`flush ruleset
-table inet clinic {
-  chain out { type filter hook output priority 0; meta l4proto udp drop; }
-}`);
 
 const WAYS = {
   tcp: { url: WSS_WITHOUT_TURN_URL, is: (path) => path.protocol === 'tcp' && path.remote === 'host' },

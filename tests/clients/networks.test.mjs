@@ -1,7 +1,7 @@
 // Two people in one room on a clinic's network: through the real page over TLS, with a certificate of an
-// authority that the browser knows. What the network lets through is decided here by nft.
-import { execFileSync } from 'node:child_process';
+// authority that the browser knows. What the network lets through is decided in firewall.mjs.
 import { afterEach, beforeEach, describe, expect, it, onTestFailed } from 'vitest';
+import { allowUdp, barUdp } from './firewall.mjs';
 import { files } from './media.mjs';
 import { tokenFor } from './token.mjs';
 import { Visitor } from './visitor.mjs';
@@ -13,15 +13,6 @@ const COLOURS = {
   wang: ([r, g, b]) => g > 120 && r < g - 60 && b < g - 60,
 };
 const HZ = { li: 440, wang: 700 };
-
-const nft = (rules) => execFileSync('nft', ['-f', '-'], { input: rules });
-const allowUdp = () => nft('flush ruleset');
-// Everything on this network goes out of this host and in again.
-const barUdp = () =>
-  nft(`flush ruleset
-table inet clinic {
-  chain out { type filter hook output priority 0; meta l4proto udp drop; }
-}`);
 
 describe('Chromium', () => {
   let visitors = [];
