@@ -35,6 +35,9 @@ export class Person {
   room = new Room();
   chats = [];
   data = [];
+  reconnects = 0;
+  // Pictures that were given to the engine, and the longest time without one.
+  shown = { pictures: 0, longestGap: 0, at: undefined };
   // By identity: { samples: [Int16Array], frames, rgb, change, firstAudioAt, firstVideoAt }
   others = new Map();
   #running = true;
@@ -54,6 +57,9 @@ export class Person {
       watch.call(this, track, other).catch((error) => {
         if (this.#running) throw error;
       });
+    });
+    this.room.on(RoomEvent.Reconnecting, () => {
+      this.reconnects += 1;
     });
     this.room.on(RoomEvent.ChatMessage, (message, participant) => {
       this.chats.push({ from: participant?.identity, text: message.message });
@@ -88,6 +94,7 @@ export class Person {
     for await (const { frame } of new VideoStream(track)) {
       other.firstVideoAt ??= performance.now();
       other.frames += 1;
+      widenGap(other);
       other.size = [frame.width, frame.height];
       // Looking at every pixel of every frame would cost more than decoding them.
       if (other.frames % 7 !== 1) continue;
@@ -117,6 +124,27 @@ export class Person {
     return { frames, rgb, change, size };
   }
 
+  // The longest time in milliseconds without a picture of `identity` since this was last asked.
+  takeLongestGap(identity) {
+    return takeGap(this.of(identity));
+  }
+
+  // The same of the pictures that this person shows: where the machine stands still, these do too.
+  takeLongestGapShown() {
+    return takeGap(this.shown);
+  }
+
+  // From now on of all that is published only what is heard comes.
+  async onlyListen() {
+    const take = (publication) => {
+      if (publication.kind === TrackKind.KIND_AUDIO) publication.setSubscribed(true);
+    };
+    this.room.on(RoomEvent.TrackPublished, take);
+    for (const other of this.room.remoteParticipants.values()) {
+      for (const publication of other.trackPublications.values()) take(publication);
+    }
+  }
+
   async speak(hz) {
     const source = new AudioSource(SAMPLE_RATE, 1);
     const track = LocalAudioTrack.createAudioTrack('microphone', source);
@@ -143,6 +171,8 @@ export class Person {
       const frame = picture(rgb, n, width, height);
       if (isNumbered) number(frame, n, width, height);
       n = (n + 1) % 2 ** NUMBER_BITS;
+      this.shown.pictures += 1;
+      widenGap(this.shown);
       source.captureFrame(new VideoFrame(frame, width, height, VideoBufferType.I420));
     };
     // Until it is given a first picture the SDK sends black ones.
@@ -193,6 +223,12 @@ export class Person {
     };
   }
 
+  // The packets of sound that left, as the engine counts them.
+  async soundsSent() {
+    const sent = (await this.#counted('outboundRtp')).filter((one) => one.stream.kind === 'audio');
+    return sent.reduce((sum, one) => sum + Number(one.sent.packetsSent), 0);
+  }
+
   // The inbound streams as the engine counts them.
   async inbound() {
     const received = await this.#counted('inboundRtp');
@@ -215,6 +251,21 @@ export class Person {
     for (const feed of this.#feeds) feed.stop?.();
     await this.room.disconnect();
   }
+}
+
+// `seen.longestGap` is the longest time between two calls, whoever sees or shows.
+function widenGap(seen) {
+  const now = performance.now();
+  seen.longestGap = Math.max(seen.longestGap ?? 0, now - (seen.at ?? now));
+  seen.at = now;
+}
+
+// That, or the time since the last call if it is longer; begins anew.
+function takeGap(seen) {
+  const since = performance.now() - (seen.at ?? performance.now());
+  const gap = Math.max(seen.longestGap ?? 0, since);
+  seen.longestGap = 0;
+  return Math.round(gap);
 }
 
 // The mean colour and a coarse grid of brightness of an I420 frame.

@@ -3,6 +3,7 @@
 //! Run by `tests/run-e2e.sh`, one test at a time: what is measured here is time and sound, and two
 //! browsers at once on a small machine would measure each other.
 
+mod attacks;
 mod binary;
 mod churn;
 mod connections;
@@ -10,6 +11,7 @@ mod disk;
 mod export;
 mod firefox;
 mod hostile;
+mod insiders;
 mod matrix;
 mod networks;
 mod opened;

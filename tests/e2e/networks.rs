@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use livekit_protocol::JoinResponse;
 use livekit_protocol::signal_response::Message as Response;
 use rustls::pki_types::ServerName;
 use tests::authority::Authority;
+use tests::call::Call;
 use tests::namespace::{self, ADDRESS};
 use tests::patience::in_real_time;
 use tests::process::wait_until;
@@ -147,6 +149,48 @@ fn browse() {
     );
     let expected: BTreeSet<String> = PROOFS.iter().map(ToString::to_string).collect();
     assert_eq!(outcome.passed, expected);
+}
+
+#[test]
+fn a_call_goes_over_ipv6_alone_in_a_namespace() {
+    let name = "networks::a_call_goes_over_ipv6_alone_in_a_namespace";
+    namespace::inside(name, || in_real_time(call_over_ipv6));
+}
+
+/// RFC 3849: nobody's.
+const ADDRESS_V6: &str = "2001:db8::1";
+
+/// What makes the namespace one of IPv6 alone; in a second run it is already.
+const IPV6_ALONE: [&str; 3] = [
+    "address replace 2001:db8::1/64 dev clinic nodad",
+    "-4 address flush dev clinic",
+    "-4 address flush dev lo",
+];
+
+fn call_over_ipv6() {
+    for words in IPV6_ALONE {
+        let done = Command::new("ip").args(words.split(' ')).status();
+        assert!(done.expect("ip is there").success(), "{words}");
+    }
+    let server = Server::start(
+        Build::Release,
+        &format!(
+            "data_dir = {:?}\n[http]\nlisten_ip = \"::1\"\nport = 0\n\
+             [media]\nworkers = 2\nport_first = 0\nlisten_ip = \"{ADDRESS_V6}\"\n\
+             [keys]\n{} = {:?}\n",
+            tree::scratch("networks").join("data"),
+            token::KEY,
+            token::SECRET,
+        ),
+    );
+    let said = server.said();
+    assert!(said.contains(" media=[2001:db8::1]:"), "{said}");
+    assert!(server.address().is_ipv6());
+    // All four hear each other, two see each other, and nothing gets lost.
+    Call::begin(&server, &["chen", "zhou"]).calm();
+    let metrics = server.metrics();
+    assert_eq!(metrics.sum("consilium_ice_tcp_connections_total"), 0.0);
+    assert_eq!(metrics.sum("consilium_turn_allocations_total"), 0.0);
 }
 
 #[test]

@@ -57,6 +57,10 @@ pub const FROM_VALIDATED: &[Kind] = &[
     Kind::Noise,
 ];
 
+/// What the peer of the attacked transport calls itself: the first
+/// [`Insider`](crate::insider::Insider). A check that names another pair is for nobody.
+const OF_THE_PEER: &str = "evil0";
+
 /// A small generator with a seed (xorshift64), so that a run can be repeated.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -138,7 +142,7 @@ fn with_first_byte(random: &mut Random, first: u8) -> Vec<u8> {
 
 fn check(random: &mut Random, target: &Credentials, password: &str) -> Vec<u8> {
     let local = Credentials {
-        ufrag: "evil".into(),
+        ufrag: OF_THE_PEER.into(),
         password: String::new(),
     };
     let transaction = random.bytes(12).try_into().expect("twelve bytes were made");

@@ -2,8 +2,10 @@
 //! answered: status, headers and body.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 /// No answer of the server may take longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,7 +104,20 @@ fn dechunk(mut body: &str) -> String {
 
 /// A connection on which no read or write takes forever.
 pub fn connect(to: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(to).expect("the server listens");
+    patient(TcpStream::connect(to).expect("the server listens"))
+}
+
+/// The same from another address of this computer: 127.0.0.`last`.
+pub fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+    let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("the system has sockets");
+    let bound = socket.bind(&from.into());
+    bound.expect("all of 127.0.0.0/8 is loopback");
+    socket.connect(&to.into()).expect("the server listens");
+    patient(TcpStream::from(socket))
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
     stream
         .set_read_timeout(Some(ANSWER_TIMEOUT))
         .expect("the timeout is not zero");
@@ -164,7 +179,12 @@ pub fn post(server: SocketAddr, target: &str, headers: &[(&str, &str)], body: &s
 
 /// Asks for a WebSocket upgrade of `target` and reads the refusal. Panics when it is granted.
 pub fn refused_upgrade(server: SocketAddr, target: &str) -> Response {
-    let mut stream = connect(server);
+    refused_upgrade_over(connect(server), target)
+}
+
+/// The same over a fresh connection that is there.
+pub fn refused_upgrade_over(mut stream: TcpStream, target: &str) -> Response {
+    let server = stream.peer_addr().expect("it is connected");
     let request = format!(
         "GET {target} HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

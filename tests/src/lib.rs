@@ -6,15 +6,18 @@
 //! `e2e/`, the clients in `clients/`.
 
 pub mod authority;
+pub mod call;
 pub mod dtls;
 pub mod flood;
 pub mod http;
+pub mod insider;
 pub mod metrics;
 pub mod namespace;
 pub mod officer;
 pub mod patience;
 pub mod process;
 pub mod report;
+pub mod sctp;
 pub mod server;
 pub mod signal;
 pub mod stun;

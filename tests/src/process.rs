@@ -150,6 +150,11 @@ impl Process {
         self.signal("TERM");
     }
 
+    /// Tells the child to read its configuration again, as an operator would.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
     /// Kills the child and waits until it is gone.
     pub fn kill(&mut self) {
         self.signal("KILL");

@@ -213,6 +213,16 @@ impl Server {
             .sum()
     }
 
+    /// Gives it another configuration and tells it to read that.
+    pub fn reload(&self, config: &str) {
+        let line = std::fs::read_to_string(format!("/proc/{}/cmdline", self.process.id()));
+        let line = line.expect("the server runs");
+        let mut words = line.split('\0').skip_while(|word| *word != "--config");
+        let file = words.nth(1).expect("every server is given a configuration");
+        std::fs::write(file, config).expect("the scratch folder is writable");
+        self.process.hang_up();
+    }
+
     /// Kills it, as a crash would.
     pub fn kill(mut self) {
         self.process.kill();
