@@ -3,7 +3,7 @@
 # Then 100 who come and go every second, break off and come back, as long: nothing may be left of them.
 # Then $KILLS (50) kills of a server that records, and of a recorder alone: a second is lost each time
 # at most, and what is left verifies and decodes. Then a consult of $REPLAY_SECONDS (120) is replayed,
-# and what `make test` plays in a short form is played whole.
+# a call is attacked for longer and by more, and what `make test` plays in a short form is played whole.
 set -eu
 cd "$(dirname "$0")/.."
 cargo build --release --workspace
@@ -20,6 +20,7 @@ deploy/build-web.sh
 cargo build --release
 tests/run-e2e.sh a_kill_costs
 CONSILIUM_REPLAY_SECONDS=${REPLAY_SECONDS:-120} tests/run-e2e.sh replay
+CONSILIUM_FLOOD_SECONDS=60 CONSILIUM_ATTACK_SCALE=8 tests/run-e2e.sh ten_thousand_hostile leave_a_call_unharmed
 CONSILIUM_WHOLE=1
 export CONSILIUM_WHOLE
 tests/run-e2e.sh with_each_on_another_worker the_python_suite every_client_meets

@@ -6,6 +6,7 @@
 mod bench;
 mod churn;
 mod client;
+mod door;
 mod floor;
 mod impair;
 mod metrics;

@@ -12,10 +12,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
+use crate::door::Door;
 use crate::page::{self, Section};
 use crate::run::{self, Report, Sample, Setup, Target};
 use crate::scenario::Scenario;
-use crate::signal::livekit;
 use crate::stat::median;
 use crate::table::{self, Table};
 
@@ -34,20 +34,8 @@ const LOSS_PERCENT_MAX: f64 = 0.1;
 /// Options of `loadtest soak`.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
-    /// The server's address
-    #[arg(long, default_value = "ws://127.0.0.1:7880", env = "LIVEKIT_URL")]
-    url: String,
-    /// API key
-    #[arg(long, default_value = "devkey", env = "LIVEKIT_API_KEY")]
-    api_key: String,
-    /// API secret
-    #[arg(
-        long,
-        default_value = "secret",
-        env = "LIVEKIT_API_SECRET",
-        hide_env_values = true
-    )]
-    api_secret: String,
+    #[command(flatten)]
+    door: Door,
     /// The server's process
     #[arg(long, value_name = "PID", env = "SERVER_PID")]
     server_pid: u32,
@@ -100,10 +88,8 @@ pub(crate) fn run(args: &SoakArgs) -> Result<bool> {
 }
 
 fn setup(args: &SoakArgs, length: Duration) -> Setup {
-    let url = args.url.trim_end_matches('/').to_owned();
-    let server = livekit::Server::new(url, args.api_key.clone(), args.api_secret.clone());
     Setup {
-        target: Target::Livekit(server),
+        target: Target::Livekit(args.door.livekit()),
         server_pids: vec![args.server_pid],
         threads: 1,
         via: None,

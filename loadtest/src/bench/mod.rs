@@ -16,11 +16,12 @@ use clap::Args;
 
 use self::limits::LIMITS;
 use self::line::{Figure, Line};
+use crate::door::Door;
 use crate::floor;
 use crate::page::{self, Section};
 use crate::run::{self, Report, Setup, Target};
 use crate::scenario::Scenario;
-use crate::signal::{janus, livekit};
+use crate::signal::janus;
 use crate::stat::median;
 use crate::table;
 
@@ -82,20 +83,8 @@ pub(crate) struct BenchArgs {
     /// Only scenarios whose name contains one of these
     #[arg(value_name = "SCENARIO")]
     only: Vec<String>,
-    /// The server's address
-    #[arg(long, default_value = "ws://127.0.0.1:7880", env = "LIVEKIT_URL")]
-    url: String,
-    /// API key
-    #[arg(long, default_value = "devkey", env = "LIVEKIT_API_KEY")]
-    api_key: String,
-    /// API secret
-    #[arg(
-        long,
-        default_value = "secret",
-        env = "LIVEKIT_API_SECRET",
-        hide_env_values = true
-    )]
-    api_secret: String,
+    #[command(flatten)]
+    door: Door,
     /// The server's process
     #[arg(long, value_name = "PID", env = "SERVER_PID")]
     server_pid: u32,
@@ -208,9 +197,7 @@ fn us(report: &Report) -> Result<f64> {
 }
 
 fn server(args: &BenchArgs) -> Setup {
-    let url = args.url.trim_end_matches('/').to_owned();
-    let server = livekit::Server::new(url, args.api_key.clone(), args.api_secret.clone());
-    let (target, server_pids) = (Target::Livekit(server), vec![args.server_pid]);
+    let (target, server_pids) = (Target::Livekit(args.door.livekit()), vec![args.server_pid]);
     Setup {
         target,
         server_pids,

@@ -4,7 +4,7 @@
 //! missing; others lose their WebSocket, choose layers, mute, subscribe and talk. Dice with one seed
 //! decide, so that a run differs from another only in how fast things went.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -82,6 +82,9 @@ impl Guest {
         let _ = self.orders.send(order);
     }
 }
+
+/// How many packets of which publication each guest has got.
+type Heard = BTreeMap<MemberId, HashMap<u32, u64>>;
 
 /// Everybody.
 pub(super) struct Crowd {
@@ -318,37 +321,53 @@ impl Crowd {
         Ok(None)
     }
 
-    /// Who gets nothing although somebody else publishes.
+    /// Who does not get every track of everybody else in the room.
     pub(super) async fn deaf(&self) -> Option<String> {
         let before = self.heard().await;
-        let mut deaf = BTreeSet::new();
+        let mut deaf = Vec::new();
         for _ in 0..HEARING_TRIES {
             tokio::time::sleep(HEARING).await;
             let after = self.heard().await;
-            let is_deaf = |id: &&MemberId| after.get(id) <= before.get(id);
-            deaf = self.listeners().iter().filter(is_deaf).copied().collect();
+            deaf = self.unheard(&before, &after);
             if deaf.is_empty() {
                 return None;
             }
         }
-        let one = deaf.first().and_then(|id| self.guests.get(id));
-        let one = one.map_or("", |guest| &guest.identity);
-        Some(format!("{} get no media, {one} among them", deaf.len()))
+        let (count, one) = (deaf.len(), deaf.remove(0));
+        Some(format!("{count} do not get all media; {one}"))
     }
 
-    fn listeners(&self) -> BTreeSet<MemberId> {
-        let publishes = |room: u32, but: &MemberId| {
-            let mut others = self.guests.iter();
-            others.any(|(id, guest)| id != but && guest.room == room && guest.tracks > 0)
+    /// What each of those says who missed something between two looks.
+    fn unheard(&self, before: &Heard, after: &Heard) -> Vec<String> {
+        let sent = self.sent();
+        let count = |heard: &Heard, id, publication| {
+            let heard = heard.get(id).and_then(|heard| heard.get(publication));
+            heard.copied().unwrap_or(0)
         };
-        let guests = self.guests.iter();
-        guests
-            .filter(|(id, guest)| guest.is_here() && publishes(guest.room, id))
-            .map(|(id, _)| *id)
-            .collect()
+        let here = self.guests.iter().filter(|(_, guest)| guest.is_here());
+        here.filter_map(|(id, guest)| {
+            let others = self.guests.iter();
+            let others = others.filter(|(other, one)| *other != id && one.room == guest.room);
+            let wanted: u64 = others.clone().map(|(_, one)| one.tracks).sum();
+            let sent = others.filter_map(|(other, _)| sent.get(other)).flatten();
+            let got = sent.filter(|one| count(after, id, one) > count(before, id, one));
+            let (got, identity) = (got.count() as u64, &guest.identity);
+            (got < wanted).then(|| format!("{identity} got {got} of {wanted} tracks"))
+        })
+        .collect()
     }
 
-    async fn heard(&self) -> BTreeMap<MemberId, u64> {
+    /// The publications of each guest that have begun.
+    fn sent(&self) -> BTreeMap<MemberId, Vec<u32>> {
+        let mut sent: BTreeMap<MemberId, Vec<u32>> = BTreeMap::new();
+        let publications = self.signals.publications.lock();
+        for one in publications.expect("no holder panics").iter() {
+            sent.entry(one.owner).or_default().push(one.number);
+        }
+        sent
+    }
+
+    async fn heard(&self) -> Heard {
         let mut heard = BTreeMap::new();
         for (&id, guest) in &self.guests {
             let (reply, count) = oneshot::channel();

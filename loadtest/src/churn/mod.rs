@@ -25,9 +25,9 @@ use clap::Args;
 use self::crowd::Crowd;
 use self::receiver::Receiver;
 use self::watch::{Levels, Watch};
+use crate::door::Door;
 use crate::page::{self, Section};
 use crate::procfs::ProcessSample;
-use crate::signal::livekit;
 use crate::soak::drift;
 use crate::stat::median;
 use crate::table::{self, Table};
@@ -51,20 +51,8 @@ const FILES_LEFT_MAX: u64 = 40;
 /// Options of `loadtest churn`.
 #[derive(Debug, Args)]
 pub(crate) struct ChurnArgs {
-    /// The server's address
-    #[arg(long, default_value = "ws://127.0.0.1:7880", env = "LIVEKIT_URL")]
-    url: String,
-    /// API key
-    #[arg(long, default_value = "devkey", env = "LIVEKIT_API_KEY")]
-    api_key: String,
-    /// API secret
-    #[arg(
-        long,
-        default_value = "secret",
-        env = "LIVEKIT_API_SECRET",
-        hide_env_values = true
-    )]
-    api_secret: String,
+    #[command(flatten)]
+    door: Door,
     /// The server's process
     #[arg(long, value_name = "PID", env = "SERVER_PID")]
     server_pid: u32,
@@ -133,13 +121,13 @@ struct Churn {
 
 impl Churn {
     async fn start(args: &ChurnArgs) -> Result<Self> {
-        let url = args.url.trim_end_matches('/').to_owned();
-        let (_, host) = url.split_once("://").context("--url has no scheme")?;
-        let (host, server) = (
-            host.to_owned(),
-            livekit::Server::new(url.clone(), args.api_key.clone(), args.api_secret.clone()),
-        );
-        let receiver = Receiver::start(args.webhook_port, &args.api_key, &args.api_secret).await?;
+        let server = args.door.livekit();
+        let (_, host) = server
+            .url
+            .split_once("://")
+            .context("--url has no scheme")?;
+        let host = host.to_owned();
+        let receiver = Receiver::start(args.webhook_port, &server.key, &server.secret).await?;
         Ok(Self {
             length: Duration::from_secs_f64(args.minutes * 60.0),
             crowd: Crowd::new(server, &host, args.participants)?,

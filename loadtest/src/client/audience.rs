@@ -52,6 +52,14 @@ impl Audience {
         publication
     }
 
+    /// Packets of each publication so far.
+    pub(crate) fn packets(&self) -> HashMap<u32, u64> {
+        let trackers = self.trackers.iter();
+        trackers
+            .map(|(&publication, tracker)| (publication, tracker.packets))
+            .collect()
+    }
+
     /// Whether the picture of a publication has stood still for so long that a keyframe is due.
     pub(crate) fn wants_keyframe(&self, publication: u32, now: Instant, run: &Run) -> bool {
         let micros = now.duration_since(run.epoch).as_micros() as u64;

@@ -66,8 +66,6 @@ pub(crate) struct Member {
     next_report: Instant,
     /// Media packets since this was taken, and their delays added up in microseconds.
     heard: (u64, u64),
-    /// Media packets since it joined.
-    pub(crate) packets: u64,
     /// What it gets of others.
     pub(crate) audience: Audience,
 }
@@ -100,7 +98,6 @@ impl Member {
             next_feedback: now,
             next_report: now,
             heard: (0, 0),
-            packets: 0,
             audience: Audience::default(),
         }
     }
@@ -159,7 +156,6 @@ impl Member {
         let publication = self.audience.handle(now, run, &stamp);
         let nanos = now.duration_since(run.epoch).as_nanos() as u64;
         self.heard.0 += 1;
-        self.packets += 1;
         self.heard.1 += nanos.saturating_sub(stamp.sent) / 1_000;
         if is_resent {
             let original = rtp.payload.first_chunk().map(|b| u16::from_be_bytes(*b));

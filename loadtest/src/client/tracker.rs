@@ -95,6 +95,8 @@ struct Stay {
 #[derive(Debug)]
 pub(crate) struct Tracker {
     is_video: bool,
+    /// Packets so far, whatever counts.
+    pub(crate) packets: u64,
     stay: Option<Stay>,
     transit: Option<(i64, f64)>,
     fastest: u64,
@@ -115,6 +117,7 @@ impl Tracker {
     pub(crate) fn new(is_video: bool) -> Self {
         Self {
             is_video,
+            packets: 0,
             stay: None,
             transit: None,
             fastest: u64::MAX,
@@ -130,6 +133,7 @@ impl Tracker {
         window: Window,
         sum: &mut Experience,
     ) -> Arrival {
+        self.packets += 1;
         let counts = window.holds(stamp.sent);
         let arrival = self.count(stamp, counts, sum);
         if arrival == Arrival::Duplicate {

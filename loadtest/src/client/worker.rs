@@ -103,10 +103,10 @@ pub(crate) enum Command {
     },
     /// Let it send a reliable message.
     Say { id: MemberId, message: Vec<u8> },
-    /// How many media packets has it got so far?
+    /// How many packets of each publication has it got so far?
     Count {
         id: MemberId,
-        reply: tokio::sync::oneshot::Sender<u64>,
+        reply: tokio::sync::oneshot::Sender<HashMap<u32, u64>>,
     },
     /// Sum up and forget it.
     Finish {
@@ -280,7 +280,7 @@ impl Worker {
                 }),
                 Command::Count { id, reply } => self.with(id, |_, member| {
                     // Nobody waits for it any more when the run was broken off.
-                    let _ = reply.send(member.packets);
+                    let _ = reply.send(member.audience.packets());
                 }),
                 Command::Finish { id, spans, reply } => self.finish(id, &spans, reply),
             }

@@ -8,8 +8,9 @@ use clap::{Args, ValueEnum};
 
 use super::report::Report;
 use super::{Setup, Target};
+use crate::door::Door;
 use crate::scenario::{PRESETS, Scenario, Storm, Video};
-use crate::signal::{janus, livekit};
+use crate::signal::janus;
 
 /// What kind of server is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,23 +27,11 @@ pub(crate) struct RunArgs {
     /// Preset: webinar200, mdt8, consult25, audio200, join-storm, ramp, soak or custom
     #[arg(default_value = "custom")]
     pub(crate) scenario: String,
-    /// The server's address
-    #[arg(long, default_value = "ws://127.0.0.1:7880", env = "LIVEKIT_URL")]
-    pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) door: Door,
     /// What kind of server that is
     #[arg(long, value_enum, default_value = "livekit")]
     pub(crate) peer: PeerKind,
-    /// API key
-    #[arg(long, default_value = "devkey", env = "LIVEKIT_API_KEY")]
-    pub(crate) api_key: String,
-    /// API secret
-    #[arg(
-        long,
-        default_value = "secret",
-        env = "LIVEKIT_API_SECRET",
-        hide_env_values = true
-    )]
-    pub(crate) api_secret: String,
     /// Process of a server on this machine, to measure its CPU time and memory; may be repeated
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Vec<u32>,
@@ -187,11 +176,9 @@ impl RunArgs {
 
     /// Everything about the run that is not its scenario.
     pub(crate) fn setup(&self) -> Setup {
-        let url = self.url.trim_end_matches('/').to_owned();
-        let (key, secret) = (self.api_key.clone(), self.api_secret.clone());
         let target = match self.peer {
-            PeerKind::Livekit => Target::Livekit(livekit::Server::new(url, key, secret)),
-            PeerKind::Janus => Target::Janus(janus::Server::new(url)),
+            PeerKind::Livekit => Target::Livekit(self.door.livekit()),
+            PeerKind::Janus => Target::Janus(janus::Server::new(self.door.url().to_owned())),
         };
         let full = self.full;
         let server_pids = self.server_pid.clone();

@@ -102,9 +102,10 @@ impl<'a> Light<'a> {
         if !self.waiting.as_ref().is_some_and(has_way) {
             return Ok(());
         }
-        let (Some(mut remote), Some(socket)) = (self.waiting.take(), self.socket.take()) else {
+        let (Some(answered), Some(socket)) = (self.waiting.take(), self.socket.take()) else {
             return Ok(());
         };
+        let mut remote = answered.clone();
         // Extension ids and payload types of later sections are those of our offers.
         for section in &mut remote.sections {
             section.ids.transport_cc = sdp::ExtensionIds::OFFERED.transport_cc;
@@ -114,6 +115,8 @@ impl<'a> Light<'a> {
         let (signals, id) = (self.signals, self.spec.id);
         let events = signals.start_transport(id, socket, &remote, self.host, is_client, true)?;
         self.events = Some(events);
+        // The worker must know a transport before it can send over it.
+        self.start_sending(&answered);
         Ok(())
     }
 }
@@ -169,7 +172,6 @@ impl Media for Light<'_> {
         self.early_candidates
             .iter()
             .for_each(|candidate| remote.add_candidate(candidate));
-        self.start_sending(&remote);
         if let Some(local) = self.restarting.take() {
             let (id, worker) = (self.spec.id, self.signals.worker(self.spec.id));
             let other = Credentials {
@@ -184,8 +186,9 @@ impl Media for Light<'_> {
         }
         if self.socket.is_some() {
             self.waiting = Some(remote);
-            self.connect_if_possible()?;
+            return self.connect_if_possible();
         }
+        self.start_sending(&remote);
         Ok(())
     }
 
