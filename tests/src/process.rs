@@ -30,24 +30,34 @@ pub fn wait_until<T>(timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> O
 
 /// What a child has said so far.
 #[derive(Default)]
+struct Said {
+    lines: Vec<String>,
+    /// The ways on which it can still say something. It has closed all of them once it has ended.
+    open: usize,
+}
+
+#[derive(Default)]
 struct Output {
-    lines: Mutex<Vec<String>>,
-    grew: Condvar,
+    said: Mutex<Said>,
+    changed: Condvar,
 }
 
 impl Output {
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+    fn lock(&self) -> MutexGuard<'_, Said> {
         // A test that failed while it waited is no reason to say nothing about the child.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn collect(self: &Arc<Self>, from: impl Read + Send + 'static) {
+        self.lock().open += 1;
         let output = Arc::clone(self);
         std::thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                output.lock().push(line);
-                output.grew.notify_all();
+                output.lock().lines.push(line);
+                output.changed.notify_all();
             }
+            output.lock().open -= 1;
+            output.changed.notify_all();
         });
     }
 }
@@ -88,36 +98,36 @@ impl Process {
     pub fn tell(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().expect("stdin is piped");
         writeln!(input, "{line}").unwrap_or_else(|error| {
-            panic!(
-                "{} takes no input ({error}):\n{}",
-                self.name,
-                self.output.lock().join("\n")
-            )
+            panic!("{} takes no input ({error}):\n{}", self.name, self.said())
         });
     }
 
-    /// Waits for a line that `wanted` makes something of.
+    /// Waits for a line that `wanted` makes something of. Panics after `timeout`, and as soon as the
+    /// child has closed its output without having said it.
     pub fn expect_line<T>(&self, timeout: Duration, wanted: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + timeout;
-        let mut lines = self.output.lock();
+        let mut said = self.output.lock();
         let mut seen = 0;
         loop {
-            if let Some(found) = lines[seen..].iter().find_map(|line| wanted(line)) {
+            if let Some(found) = said.lines[seen..].iter().find_map(|line| wanted(line)) {
                 return found;
             }
-            seen = lines.len();
+            seen = said.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "{} did not say it within {timeout:?}:\n{}",
+            let why = match said.open {
+                0 => "before it ended".to_owned(),
+                _ if left.is_zero() => format!("within {timeout:?}"),
+                _ => {
+                    let waited = self.output.changed.wait_timeout(said, left);
+                    (said, _) = waited.expect("no reader panics");
+                    continue;
+                }
+            };
+            panic!(
+                "{} did not say it {why}:\n{}",
                 self.name,
-                lines.join("\n")
+                said.lines.join("\n")
             );
-            (lines, _) = self
-                .output
-                .grew
-                .wait_timeout(lines, left)
-                .expect("no reader panics");
         }
     }
 
@@ -142,7 +152,7 @@ impl Process {
 
     /// Everything that the child said so far.
     pub fn said(&self) -> String {
-        self.output.lock().join("\n")
+        self.output.lock().lines.join("\n")
     }
 
     /// Asks the child to end, as an operator would.
@@ -187,5 +197,27 @@ impl Drop for Process {
         if std::thread::panicking() {
             eprintln!("---- {} said ----\n{}\n----", self.name, self.said());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child(script: &str) -> Process {
+        Process::spawn("child", Command::new("sh").args(["-c", script]))
+    }
+
+    #[test]
+    fn the_last_line_of_a_child_that_ends_is_found() {
+        let child = child("echo one; echo two >&2");
+        let two = |line: &str| (line == "two").then_some(());
+        child.expect_line(Duration::from_secs(60), two);
+    }
+
+    #[test]
+    #[should_panic(expected = "did not say it before it ended")]
+    fn a_child_that_ends_is_not_waited_for() {
+        child("echo one").expect_line(Duration::from_secs(3_600), |_| None::<()>);
     }
 }
