@@ -171,6 +171,11 @@ impl Port {
             .any(|address| address.ip() == ip)
     }
 
+    /// Whether media is received over IPv6 and not over IPv4.
+    fn is_of_ipv6_alone(&self) -> bool {
+        self.media.iter().flatten().all(SocketAddr::is_ipv6)
+    }
+
     /// An address for somebody whose packets come through a connection: it is told to both sides and
     /// nobody listens there. The next address is another one.
     fn relayed_address(&self, is_v6: bool) -> SocketAddr {

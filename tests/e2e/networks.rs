@@ -5,7 +5,7 @@
 //! passes. The browsers trust an authority of the test's own.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -58,8 +58,12 @@ struct Clinic {
 
 impl Clinic {
     fn open(workers: u16, more: &str) -> Self {
-        let authority = Authority::new(&tree::scratch("networks"), IpAddr::V4(ADDRESS));
-        let server = serve(&authority, workers, more);
+        Self::open_at(IpAddr::V4(ADDRESS), workers, more)
+    }
+
+    fn open_at(ip: IpAddr, workers: u16, more: &str) -> Self {
+        let authority = Authority::new(&tree::scratch("networks"), ip);
+        let server = serve(&authority, ip, workers, more);
         Self { server, authority }
     }
 
@@ -101,10 +105,10 @@ impl Clinic {
     }
 }
 
-fn serve(authority: &Authority, workers: u16, more: &str) -> Server {
+fn serve(authority: &Authority, ip: IpAddr, workers: u16, more: &str) -> Server {
     let config = format!(
-        "data_dir = {:?}\n[http]\nlisten_ip = \"{ADDRESS}\"\nport = 0\n{}\
-         [media]\nworkers = {workers}\nport_first = 0\nlisten_ip = \"{ADDRESS}\"\n\
+        "data_dir = {:?}\n[http]\nlisten_ip = \"{ip}\"\nport = 0\n{}\
+         [media]\nworkers = {workers}\nport_first = 0\nlisten_ip = \"{ip}\"\n\
          [keys]\n{KEY} = {SECRET:?}\n{more}",
         tree::scratch("networks").join("data"),
         authority.section(),
@@ -117,13 +121,22 @@ type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 #[test]
 fn chromium_comes_by_every_way_there_is_in_a_namespace() {
     let name = "networks::chromium_comes_by_every_way_there_is_in_a_namespace";
-    namespace::inside(name, || in_real_time(browse));
+    namespace::inside(name, || in_real_time(|| browse(IpAddr::V4(ADDRESS))));
 }
 
-fn browse() {
-    let clinic = Clinic::open(2, "");
+#[test]
+fn chromium_comes_by_every_way_there_is_over_ipv6_in_a_namespace() {
+    let name = "networks::chromium_comes_by_every_way_there_is_over_ipv6_in_a_namespace";
+    namespace::inside(name, || {
+        leave_ipv6_alone();
+        in_real_time(|| browse(IpAddr::V6(ADDRESS_V6)));
+    });
+}
+
+fn browse(ip: IpAddr) {
+    let clinic = Clinic::open_at(ip, 2, "");
     // Where both ways are open a browser takes whichever answers first.
-    let without_turn = serve(&clinic.authority, 2, "[tcp]\nturn = false\n");
+    let without_turn = serve(&clinic.authority, ip, 2, "[tcp]\nturn = false\n");
     let text = |path: std::path::PathBuf| path.to_str().expect("the path is text").to_owned();
     let outcome = suite::run(
         "networks.config.mjs",
@@ -158,20 +171,23 @@ fn a_call_goes_over_ipv6_alone_in_a_namespace() {
 }
 
 /// RFC 3849: nobody's.
-const ADDRESS_V6: &str = "2001:db8::1";
+const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// What makes the namespace one of IPv6 alone; in a second run it is already.
-const IPV6_ALONE: [&str; 3] = [
-    "address replace 2001:db8::1/64 dev clinic nodad",
-    "-4 address flush dev clinic",
-    "-4 address flush dev lo",
-];
-
-fn call_over_ipv6() {
-    for words in IPV6_ALONE {
+/// Makes the namespace one of IPv6 alone; in a second run it is already.
+fn leave_ipv6_alone() {
+    let address = format!("address replace {ADDRESS_V6}/64 dev clinic nodad");
+    for words in [
+        address.as_str(),
+        "-4 address flush dev clinic",
+        "-4 address flush dev lo",
+    ] {
         let done = Command::new("ip").args(words.split(' ')).status();
         assert!(done.expect("ip is there").success(), "{words}");
     }
+}
+
+fn call_over_ipv6() {
+    leave_ipv6_alone();
     let server = Server::start(
         Build::Release,
         &format!(

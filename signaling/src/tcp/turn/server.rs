@@ -250,7 +250,10 @@ impl Server {
         }
         let family = asked.message.attribute(attribute::REQUESTED_ADDRESS_FAMILY);
         let is_v6 = match family {
-            None | Some([1, ..]) => false,
+            // IPv4 is meant (RFC 8656 section 7.2), but browsers never say a family: with one that no
+            // worker has they would pair nothing with it.
+            None => self.port.is_of_ipv6_alone(),
+            Some([1, ..]) => false,
             Some([2, ..]) => true,
             Some(_) => return Err(Refusal::WrongFamily),
         };

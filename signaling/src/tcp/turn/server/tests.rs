@@ -335,6 +335,22 @@ fn everything_ends_unless_it_is_refreshed() {
 }
 
 #[test]
+fn who_names_no_family_is_given_one_in_which_media_is_received() {
+    let v6 = "[2001:db8::1]:7882";
+    for (media, is_v6) in [
+        (vec![at(MEDIA)], false),
+        (vec![at(v6), at(MEDIA)], false),
+        (vec![at(v6)], true),
+    ] {
+        let port = Arc::new(Port::new(&SignalingConfig::dev(), vec![media]));
+        let mut client = Client::new(&port, "PA_1");
+        assert_eq!(client.allocate(4), 0);
+        let relayed = client.server.relayed().expect("it was granted");
+        assert_eq!(relayed.is_ipv6(), is_v6, "{relayed}");
+    }
+}
+
+#[test]
 fn what_is_not_understood_is_named() {
     let port = port();
     let mut client = Client::new(&port, "PA_1");
