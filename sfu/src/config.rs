@@ -80,6 +80,9 @@ pub struct Limits {
     /// Packets older than this are not kept for retransmission: no picture waits longer.
     #[serde(with = "millis")]
     pub history_age_max: Duration,
+    /// Rooms that one publication is shared with, beside its own: twice the four that one participant is
+    /// forwarded to, because a room that he has left may say so after one that he has come to.
+    pub shares_per_publication_max: usize,
     /// Encodings of one publication: browsers send three at most.
     pub layers_per_publication_max: usize,
     /// Codecs agreed for one publication or subscription: four formats, H.264 in some profiles.
@@ -191,6 +194,7 @@ impl Default for Limits {
             packets_per_second_max: 10_000,
             history_packets: 512,
             history_age_max: Duration::from_millis(1_500),
+            shares_per_publication_max: 8,
             layers_per_publication_max: 4,
             codecs_per_track_max: 8,
             batch_bytes_max: 64 * 1024,

@@ -3,7 +3,8 @@
 //! This is the wiring and nothing else. Publications and subscriptions do not know each other; here
 //! they are joined by their places in two dense tables, so that forwarding is a walk along a list
 //! of numbers. An id of the control plane is only ever looked up within the room that it was made
-//! in: that is what keeps rooms apart.
+//! in: that is what keeps rooms apart. A publication may be shared with other rooms; in each it has a
+//! name of its own.
 
 use std::collections::HashMap;
 
@@ -29,6 +30,8 @@ pub struct Room {
     pub members: Vec<usize>,
     /// What is published in it, by place.
     pub publications: Vec<usize>,
+    /// What other rooms share with it, by place.
+    pub guests: Vec<usize>,
     /// Where what is published goes for the archive.
     pub(crate) tap: Option<Box<RoomTap>>,
 }
@@ -45,10 +48,21 @@ pub struct Published {
     pub subscriptions: Vec<usize>,
     /// The workers that mirror it.
     pub relays: Vec<Relayed>,
+    /// The other rooms whose transports may have it.
+    pub shares: Vec<Share>,
     /// What of it is recorded.
     pub(crate) tapped: Tapped,
     /// The layer that is to be recorded; `None` for what the tap says.
     pub(crate) tap_wish: Option<LayerWish>,
+}
+
+/// A publication as another room of this worker knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The room, by its place.
+    pub room: usize,
+    /// Its name there.
+    pub name: PublicationId,
 }
 
 /// Where the packets of a publication come from.
@@ -67,13 +81,19 @@ impl Published {
             Origin::Mirror(_) => None,
         }
     }
+
+    /// Whether it is called so in a room.
+    fn is_known_as(&self, room: usize, name: PublicationId) -> bool {
+        let is_at_home = self.room == room && self.publication.id() == name;
+        is_at_home || self.shares.contains(&Share { room, name })
+    }
 }
 
 /// A subscription and how it is wired.
 pub struct Subscribed {
     /// The bookkeeping itself.
     pub subscription: Subscription,
-    /// The room, by its place.
+    /// The room of the receiver, by its place.
     pub room: usize,
     /// What is received, by place.
     pub publication: usize,
@@ -84,10 +104,12 @@ pub struct Subscribed {
 /// All rooms of a worker.
 #[derive(Default)]
 pub struct Rooms {
-    rooms: Slab<Room>,
+    /// All rooms, by place.
+    pub rooms: Slab<Room>,
     by_id: HashMap<RoomId, usize, StableHash>,
     /// All publications, by place.
     pub publications: Slab<Published>,
+    /// By every name that they have in some room.
     publication_by_id: HashMap<PublicationId, usize, StableHash>,
     /// All subscriptions, by place.
     pub subscriptions: Slab<Subscribed>,
@@ -113,6 +135,7 @@ impl Rooms {
             epoch,
             members: Vec::new(),
             publications: Vec::new(),
+            guests: Vec::new(),
             tap: None,
         });
         self.by_id.insert(id, place);
@@ -130,6 +153,11 @@ impl Rooms {
         Ok(place)
     }
 
+    /// The place of a room, for a command of another one.
+    pub fn find(&self, id: RoomId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
     /// The place of a room, for another worker that must know of the same placement.
     pub fn placed(&self, id: RoomId, epoch: Epoch) -> Option<usize> {
         let place = *self.by_id.get(&id)?;
@@ -140,6 +168,7 @@ impl Rooms {
     pub fn close(&mut self, place: usize) {
         let room = self.rooms.remove(place);
         debug_assert!(room.members.is_empty() && room.publications.is_empty());
+        debug_assert!(room.guests.is_empty());
         debug_assert!(room.tap.is_none());
         self.by_id.remove(&room.id);
     }
@@ -169,12 +198,12 @@ impl Rooms {
         self.rooms.is_empty()
     }
 
-    /// The place of a publication of this room.
+    /// The place of a publication of this room, or of one that is shared with it.
     pub fn publication(&self, room: usize, id: PublicationId) -> Result<usize, CommandError> {
         self.publication_by_id
             .get(&id)
             .copied()
-            .filter(|&place| self.publications[place].room == room)
+            .filter(|&place| self.publications[place].is_known_as(room, id))
             .ok_or(CommandError::UnknownPublication(id))
     }
 
@@ -182,7 +211,10 @@ impl Rooms {
     pub fn own_publication(&self, room: usize, id: PublicationId) -> Result<usize, CommandError> {
         self.publication(room, id)
             .ok()
-            .filter(|&place| self.publications[place].owner().is_some())
+            .filter(|&place| {
+                let published = &self.publications[place];
+                published.room == room && published.owner().is_some()
+            })
             .ok_or(CommandError::UnknownPublication(id))
     }
 
@@ -226,6 +258,7 @@ impl Rooms {
             origin,
             subscriptions: Vec::new(),
             relays: Vec::new(),
+            shares: Vec::new(),
             tapped: Tapped::Not,
             tap_wish: None,
         });
@@ -234,11 +267,28 @@ impl Rooms {
         place
     }
 
-    /// Takes a publication, whose subscriptions and relays must have ended, over into another room under
-    /// another name, which must be free.
+    /// Makes a publication known in another room under another name, which must be free.
+    pub fn share(&mut self, place: usize, share: Share) {
+        self.publications[place].shares.push(share);
+        self.publication_by_id.insert(share.name, place);
+        self.rooms[share.room].guests.push(place);
+    }
+
+    /// A publication is known in another room no more; its subscriptions there must have ended.
+    pub fn unshare(&mut self, place: usize, share: Share) {
+        let shares = &mut self.publications[place].shares;
+        shares.retain(|other| *other != share);
+        self.publication_by_id.remove(&share.name);
+        let guests = &mut self.rooms[share.room].guests;
+        guests.retain(|&other| other != place);
+    }
+
+    /// Takes a publication, whose subscriptions, relays and shares must have ended, over into another room
+    /// under another name, which must be free.
     pub fn move_publication(&mut self, place: usize, room: usize, name: PublicationId) {
         let published = &mut self.publications[place];
         debug_assert!(published.subscriptions.is_empty() && published.relays.is_empty());
+        debug_assert!(published.shares.is_empty());
         let before = std::mem::replace(&mut published.room, room);
         self.publication_by_id.remove(&published.publication.id());
         published.publication.rename(name);
@@ -249,10 +299,10 @@ impl Rooms {
         self.rooms[room].publications.push(place);
     }
 
-    /// Takes a publication out, whose subscriptions must have ended.
+    /// Takes a publication out, whose subscriptions and shares must have ended.
     pub fn unpublish(&mut self, place: usize) -> Published {
         let published = self.publications.remove(place);
-        debug_assert!(published.subscriptions.is_empty());
+        debug_assert!(published.subscriptions.is_empty() && published.shares.is_empty());
         self.publication_by_id.remove(&published.publication.id());
         self.rooms[published.room]
             .publications
@@ -260,9 +310,10 @@ impl Rooms {
         published
     }
 
-    /// Adds a subscription and returns its place.
+    /// Adds a subscription of somebody in a room and returns its place.
     pub fn subscribe(
         &mut self,
+        room: usize,
         publication: usize,
         receiver: usize,
         subscription: Subscription,
@@ -271,7 +322,7 @@ impl Rooms {
         let published = &mut self.publications[publication];
         let place = self.subscriptions.insert(Subscribed {
             subscription,
-            room: published.room,
+            room,
             publication,
             receiver,
         });

@@ -252,6 +252,56 @@ fn sent(sim: &Sim, client: usize) -> BTreeMap<(u32, u16), Vec<u8>> {
 }
 
 #[test]
+fn what_is_shared_is_recorded_in_its_own_room_and_in_no_other() {
+    let Consult {
+        mut sim,
+        room,
+        camera,
+        microphone,
+    } = consult(41);
+    let theatre = sim.room(0);
+    let [mut at_home, mut there] = [Recorder::new(), Recorder::new()];
+    // One tap was there before it is shared, one comes when it is.
+    there.attach(&mut sim, 0, theatre);
+    let student = sim.join(0, theatre, Link::GOOD);
+    sim.connect();
+    gate(&mut sim, student, true);
+    gate(&mut sim, DOCTOR, true);
+    for publication in [camera, microphone] {
+        let name = sim.share(publication, theatre);
+        sim.subscribe(student, name);
+    }
+    at_home.attach(&mut sim, 0, room);
+    for _ in 0..3 {
+        at_home.run(&mut sim, seconds(1));
+        there.drain();
+    }
+    there.attach(&mut sim, 0, theatre);
+    for _ in 0..3 {
+        at_home.run(&mut sim, seconds(1));
+        there.drain();
+    }
+    assert!(
+        sim.clients[student].sinks[0].shown.len() > 100,
+        "seen there"
+    );
+    assert!(sim.clients[student].sinks[1].received > 200, "and heard");
+    assert_eq!(there.read.len(), 0, "nothing at all");
+    for publication in [camera, microphone] {
+        assert!(at_home.packets_of(publication).count() > 100);
+    }
+    // The room where it is seen has no say about it.
+    let transport = sim.clients[DOCTOR].peer.id();
+    let is_open = false;
+    sim.direct(0, theatre, Command::SetTapGate { transport, is_open });
+    assert!(sim.happened(|event| matches!(event, EventKind::Refused { .. })));
+    let before = at_home.packets().count();
+    at_home.run(&mut sim, seconds(1));
+    assert!(at_home.packets().count() > before);
+    at_home.check();
+}
+
+#[test]
 fn without_an_open_gate_nothing_is_recorded() {
     let Consult { mut sim, room, .. } = consult(1);
     let nurse = sim.join(0, room, Link::GOOD);

@@ -106,6 +106,22 @@ pub enum Command {
         /// Which one.
         publication: PublicationId,
     },
+    /// Makes a publication of another room available in this one, under a name that is free. It stays
+    /// where it is: muted, ended and recorded it is there and nowhere else. What hangs on it here ends
+    /// with it, with its going over to another room, and with this room.
+    Share {
+        /// What it is called in its room. Its transport is on this worker.
+        publication: PublicationId,
+        /// Its room.
+        from: RoomId,
+        /// What it is called here.
+        name: PublicationId,
+    },
+    /// Takes it from the room again. If it has ended, there is nothing to do.
+    Unshare {
+        /// What it is called here.
+        name: PublicationId,
+    },
     /// Makes a publication that another worker receives available to the transports of the room
     /// that are on this one. May be given again; the relay ends by itself when the last
     /// subscription here has ended, and with the publication.

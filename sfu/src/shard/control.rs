@@ -10,7 +10,6 @@ use super::Shard;
 use super::command::{Command, DataChannel, Directive};
 use super::event::{DisconnectReason, Event, EventKind};
 use super::peer::{Peer, PeerMedia, Source};
-use super::router::speaker;
 use super::timers::TimerKey;
 use crate::error::CommandError;
 use crate::id::{PublicationId, RoomId, SubscriptionId, TransportId};
@@ -98,6 +97,12 @@ impl Shard {
                 let place = self.router.rooms.own_publication(room, publication)?;
                 self.unpublish(now, place);
             }
+            Command::Share {
+                publication,
+                from,
+                name,
+            } => self.share(room, publication, from, name)?,
+            Command::Unshare { name } => self.unshare(room, name)?,
             Command::OpenRelay {
                 publication,
                 owner,
@@ -170,6 +175,7 @@ impl Shard {
         while let Some(&peer) = self.router.rooms.room(room).members.last() {
             self.remove_peer(now, peer);
         }
+        self.end_guests(room);
         while let Some(&mirror) = self.router.rooms.room(room).publications.last() {
             self.unpublish(now, mirror);
         }
@@ -308,10 +314,7 @@ impl Shard {
             return Ok(());
         }
         if muted {
-            let silence = publication.voice.silence();
-            let silent = silence.map(|voice| speaker(publication, voice));
-            self.router
-                .tell_speakers(room, silent.into_iter().collect());
+            self.router.fall_silent(place);
             self.router.interrupt(place, None);
             self.router.interrupt_recorded(now, place, None);
             self.router.tell_state(place, None);
@@ -326,15 +329,13 @@ impl Shard {
     /// that it concerns.
     pub(super) fn unpublish(&mut self, now: Instant, place: usize) {
         self.router.end_track(now, place, EndReason::Unpublished);
+        self.router.fall_silent(place);
+        self.end_shares(place);
         while let Some(&subscription) = self.router.rooms.publications[place].subscriptions.last() {
             self.unsubscribe(subscription);
         }
         let mut published = self.router.rooms.unpublish(place);
         published.publication.clear(&mut self.router.pool);
-        let silence = published.publication.voice.silence();
-        let silent = silence.map(|voice| speaker(&published.publication, voice));
-        self.router
-            .tell_speakers(published.room, silent.into_iter().collect());
         self.router.tell_end(&published.relays);
         let owner = match published.origin {
             Origin::Peer(owner) => owner,
@@ -407,7 +408,7 @@ impl Shard {
         let place = self
             .router
             .rooms
-            .subscribe(publication, receiver, subscription);
+            .subscribe(room, publication, receiver, subscription);
         media.subscriptions.push(place);
         media.sent.insert(params.ssrc, place);
         if is_numbered {

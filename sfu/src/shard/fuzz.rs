@@ -408,6 +408,14 @@ impl Play {
                 from: RoomId(3 - room),
                 publications: vec![(publication, PublicationId(1 + which % 5))],
             },
+            12 if which > 50 => Command::Share {
+                publication,
+                from: RoomId(3 - room),
+                name: PublicationId(1 + which % 5),
+            },
+            12 if which > 30 => Command::Unshare {
+                name: PublicationId(1 + which % 5),
+            },
             _ => subscribe(2, self.next_id, publication),
         };
         let is_new_peer = matches!(command, Command::AddTransport { .. });
@@ -588,6 +596,24 @@ mod tests {
         assert_eq!(stats.packets_in, 20);
         assert!(play.sealed.len() > 15, "packets were decided on");
         assert!(stats.packets_resent > 5, "and asked for again");
+    }
+
+    #[test]
+    fn a_script_shares_a_publication_with_the_other_room() {
+        let mut play = Play::new();
+        // Shared as the third, somebody comes to the second room and subscribes to it.
+        for bytes in [&[12, 57][..], &[7, 3], &[3, 11]] {
+            play.step(7, &mut Script { bytes });
+            play.poll();
+        }
+        for n in 0..4 {
+            let media = [0, 5, 2 * n, 1, 0xaa];
+            play.step(2, &mut Script { bytes: &media });
+            play.poll();
+        }
+        let place = play.shard.transports[&TransportId(4)];
+        let there = play.sealed.keys().filter(|(peer, ..)| *peer == place);
+        assert_eq!(there.count(), 4, "packets were decided on");
     }
 
     #[test]

@@ -229,7 +229,8 @@ impl Router {
         }
     }
 
-    /// A publication that we own, for somebody who names its room and placement rightly.
+    /// A publication that we own, for somebody who names its room, or one that it is shared with, and
+    /// the placement of that rightly.
     fn owned_in(&self, room: RoomId, epoch: Epoch, id: PublicationId) -> Option<usize> {
         let room = self.rooms.placed(room, epoch)?;
         let place = self.rooms.publication(room, id).ok()?;
@@ -240,7 +241,8 @@ impl Router {
     fn relayed(&self, from: WorkerId, id: PublicationId) -> Result<(usize, usize), Useless> {
         let place = self.rooms.publication_anywhere(id).ok_or(Useless)?;
         let relays = &self.rooms.publications[place].relays;
-        let index = relays.iter().position(|relay| relay.worker == from);
+        let is_it = |relay: &Relayed| relay.worker == from && relay.address.publication == id;
+        let index = relays.iter().position(is_it);
         Ok((place, index.ok_or(Useless)?))
     }
 
@@ -261,7 +263,10 @@ impl Router {
             demand,
             heard_at: now,
         };
-        let known = relays.iter_mut().find(|relay| relay.worker == from);
+        // A room that it is shared with has a mirror of its own, under the name that it has there.
+        let is_same =
+            |one: &Relayed| one.worker == from && one.address.publication == at.publication;
+        let known = relays.iter_mut().find(|one| is_same(one));
         let is_news = known.as_ref().is_none_or(|known| known.address != at);
         match known {
             Some(known) => *known = relay,

@@ -24,6 +24,7 @@ mod rating;
 mod recording;
 mod reports;
 mod router;
+mod sharing;
 mod silence;
 mod timers;
 

@@ -1,7 +1,7 @@
 //! A transport that goes over from one room of this worker to another, as it is.
 //!
 //! Its peer notices nothing: connection, keys, numbers and data channels go on. What it was sent in the
-//! old room ends, and so does for the others there what it publishes; the publications themselves,
+//! old room ends, and so does for the others there, and wherever it was shared, what it publishes; the publications themselves,
 //! with the sources that were learnt of them, go along under names of the new room's. Nothing of them
 //! is recorded there before the new room has opened the gate. Who may go where is decided elsewhere.
 
@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use super::Shard;
 use super::event::{DisconnectReason, Event, EventKind};
-use super::router::speaker;
 use super::timers::TimerKey;
 use crate::error::CommandError;
 use crate::id::{PublicationId, RoomId, TransportId};
@@ -67,19 +66,15 @@ impl Shard {
 
     fn move_publication(&mut self, now: Instant, place: usize, room: usize, name: PublicationId) {
         self.router.end_track(now, place, EndReason::Unpublished);
+        self.router.fall_silent(place);
+        self.end_shares(place);
         while let Some(&subscription) = self.router.rooms.publications[place].subscriptions.last() {
             self.unsubscribe(subscription);
         }
         let published = &mut self.router.rooms.publications[place];
-        let before = published.room;
         let relays = std::mem::take(&mut published.relays);
-        let publication = &mut published.publication;
-        let is_sound = publication.kind() == MediaKind::Audio;
-        let silence = publication.voice.silence();
-        let silent = silence.map(|voice| speaker(publication, voice));
+        let is_sound = published.publication.kind() == MediaKind::Audio;
         self.router.tell_end(&relays);
-        self.router
-            .tell_speakers(before, silent.into_iter().collect());
         self.router.rooms.move_publication(place, room, name);
         if is_sound {
             self.timers

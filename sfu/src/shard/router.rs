@@ -16,6 +16,7 @@ use super::peer::{Hot, Peer, Source};
 use super::pending::{Pending, PendingList};
 use crate::config::Limits;
 use crate::error::Reject;
+use crate::id::PublicationId;
 use crate::media::{Codec, MediaKind};
 use crate::publication::history::{PacketInfo, SpatialMark};
 use crate::publication::layer::Arrival;
@@ -402,10 +403,8 @@ impl Router {
         let Published {
             publication,
             subscriptions,
-            room,
             ..
         } = &self.rooms.publications[source.publication];
-        let room = self.rooms.id_of(*room);
         let is_held = self.holds_sounds && publication.kind() == MediaKind::Audio;
         let layer = publication.layer(source.rank);
         let stream = layer.stream();
@@ -424,7 +423,7 @@ impl Router {
             if offer.has_switched {
                 has_switched = true;
                 self.events.push_back(Event {
-                    room: Some(room),
+                    room: Some(self.rooms.rooms[subscribed.room].id),
                     kind: EventKind::LayerChanged {
                         subscription: subscribed.subscription.id(),
                         rank: Some(source.rank),
@@ -531,10 +530,22 @@ impl Router {
             if publication.kind() == MediaKind::Audio
                 && let Some(voice) = publication.voice.close_window()
             {
-                speakers.push(speaker(publication, voice));
+                speakers.push(speaker(publication.id(), voice));
+                self.tell_voice_elsewhere(place, voice);
             }
         }
         self.tell_speakers(room, speakers);
+    }
+
+    /// A sound is muted or ends: whoever was told that it speaks hears that it does not.
+    pub(super) fn fall_silent(&mut self, place: usize) {
+        let published = &mut self.rooms.publications[place];
+        if let Some(voice) = published.publication.voice.silence() {
+            let silent = speaker(published.publication.id(), voice);
+            let room = published.room;
+            self.tell_speakers(room, vec![silent]);
+            self.tell_voice_elsewhere(place, voice);
+        }
     }
 
     /// Reports speakers, if there are any.
@@ -557,9 +568,9 @@ impl Router {
     }
 }
 
-pub(super) fn speaker(publication: &Publication, voice: Voice) -> Speaker {
+pub(super) fn speaker(publication: PublicationId, voice: Voice) -> Speaker {
     Speaker {
-        publication: publication.id(),
+        publication,
         level: voice.level,
         is_active: voice.is_active,
     }

@@ -392,6 +392,23 @@ impl Sim {
         name
     }
 
+    /// Shares a publication with another room, which must be open on its shard. Returns what it is called
+    /// there.
+    pub(crate) fn share(&mut self, publication: PublicationId, room: RoomId) -> PublicationId {
+        let name = PublicationId(self.number());
+        let mut known = self.publications.iter();
+        let found = known.find(|(id, ..)| *id == publication);
+        let (_, client, params) = found.cloned().expect("published before");
+        self.publications.push((name, client, params));
+        let command = Command::Share {
+            publication,
+            from: self.clients[client].room,
+            name,
+        };
+        self.direct(self.clients[client].shard, room, command);
+        name
+    }
+
     pub(crate) fn wish(&mut self, client: usize, subscription: SubscriptionId, wish: LayerWish) {
         self.command(client, Command::SetWish { subscription, wish });
     }
