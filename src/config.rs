@@ -177,6 +177,17 @@ impl Config {
                 waited_for.as_secs()
             );
         }
+        let (rooms, shares) = (
+            self.limits.forwardings_per_participant_max,
+            media.limits.shares_per_publication_max,
+        );
+        if rooms > shares {
+            bail!(
+                "limits.forwardings_per_participant_max: {rooms} are more than \
+                 media.limits.shares_per_publication_max ({shares}): whoever is forwarded would be \
+                 neither seen nor heard"
+            );
+        }
         if let Some(ip) = media.advertised_ips.iter().find(|ip| ip.is_unspecified()) {
             bail!("media.advertised_ips: nobody can reach {ip}");
         }
@@ -466,6 +477,21 @@ mod tests {
         for name in ["media.limits.absence_timeout", "rooms.resume_timeout"] {
             assert!(error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn nobody_is_forwarded_further_than_his_tracks() {
+        let mut config = Config::default();
+        config.apply(&ConfigArgs {
+            dev: true,
+            ..ConfigArgs::default()
+        });
+        let shares = config.media.limits.shares_per_publication_max;
+        config.limits.forwardings_per_participant_max = shares + 1;
+        let error = config.check().expect_err("must be refused").to_string();
+        assert!(error.contains("shares_per_publication_max"), "{error}");
+        config.media.limits.shares_per_publication_max += 1;
+        assert!(config.check().is_ok());
     }
 
     #[test]

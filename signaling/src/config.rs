@@ -206,6 +206,9 @@ pub struct Limits {
     pub participants_per_room_max: usize,
     /// Tracks of one participant: face, scope, two screens and their sounds are six.
     pub tracks_per_participant_max: usize,
+    /// Rooms that one participant is forwarded to at a time, beside his own: four consults that see one
+    /// operation. No more than `media.limits.shares_per_publication_max`.
+    pub forwardings_per_participant_max: usize,
     /// Bytes of a token; a token with every grant and 4 KB of metadata has six thousand.
     pub token_bytes_max: usize,
     /// Bytes of an identity.
@@ -286,6 +289,7 @@ impl Default for Limits {
             rooms_max: 10_000,
             participants_per_room_max: 100,
             tracks_per_participant_max: 16,
+            forwardings_per_participant_max: 4,
             token_bytes_max: 8 << 10,
             identity_bytes_max: 256,
             name_bytes_max: 256,

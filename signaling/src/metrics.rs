@@ -112,6 +112,8 @@ levels! {
     Rooms => "rooms", "Rooms now.";
     /// Participants.
     Participants => "participants", "Participants now.";
+    /// Participants of other rooms who are shown in one.
+    Guests => "participants_forwarded", "Participants now who are shown in a room that they are not in, once for each.";
     /// Participants whose connection broke and whose seat is kept.
     SeatsDetached => "seats_detached", "Participants now whose connection broke and whose seat is kept.";
     /// Sessions of encoders.

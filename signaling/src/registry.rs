@@ -4,6 +4,7 @@
 //! only find things; what a room does is its own affair. One thread carries the media plane's events
 //! over to the rooms' inboxes and never waits for a room.
 
+mod forwarding;
 mod relocation;
 
 use std::collections::{BTreeSet, VecDeque};

@@ -146,6 +146,50 @@ it('moves somebody to another room', async () => {
   expect(await identities('afterwards')).toEqual(['li']);
 });
 
+it('forwards somebody to another room', async () => {
+  const [room, other] = ['operation', 'lecture'];
+  const [li, wang, zhao] = await Promise.all([
+    enter('li', room),
+    enter('wang', room),
+    enter('zhao', other),
+  ]);
+  const microphone = await li.speak(PEOPLE.li.hz);
+  await li.show(PEOPLE.li.colour);
+  await until('wang hears li', () => wang.hears('li').samples > 10_000);
+  const identities = async (name) =>
+    (await service.listParticipants(name)).map(({ identity }) => identity).sort();
+  const code = (status) => expect.objectContaining({ status });
+  await expect(service.forwardParticipant(room, 'nobody', other)).rejects.toEqual(code(404));
+  await expect(service.forwardParticipant(room, 'li', room)).rejects.toEqual(code(400));
+  await expect(service.forwardParticipant(room, 'li', '')).rejects.toEqual(code(400));
+  await service.createRoom({ name: 'cramped', maxParticipants: 1 });
+  await enter('sun', 'cramped');
+  await expect(service.forwardParticipant(room, 'li', 'cramped')).rejects.toEqual(code(429));
+
+  await service.forwardParticipant(room, 'li', other);
+  expect([await identities(room), await identities(other)]).toEqual([
+    ['li', 'wang'],
+    ['li', 'zhao'],
+  ]);
+  await until('zhao hears li', () => zhao.hears('li').samples > 10_000);
+  await until('zhao sees li', () => zhao.sees('li').frames > 20);
+  await expect(service.forwardParticipant(room, 'li', other)).rejects.toEqual(code(409));
+  const muting = service.mutePublishedTrack(other, 'li', microphone.sid, true);
+  await expect(muting).rejects.toEqual(code(412));
+  // Four rooms are enough.
+  for (const one of ['second', 'third', 'fourth']) {
+    await service.forwardParticipant(room, 'li', one);
+    expect(await identities(one)).toEqual(['li']);
+  }
+  await expect(service.forwardParticipant(room, 'li', 'fifth')).rejects.toEqual(code(429));
+
+  await service.removeParticipant(other, 'li');
+  await until('zhao sees him go', () => zhao.room.remoteParticipants.size === 0);
+  expect([await identities(room), li.ends]).toEqual([['li', 'wang'], []]);
+  await li.leave();
+  await until('he is nowhere', async () => (await identities('second')).length === 0);
+});
+
 it('removes somebody, and his tokens with him', async () => {
   const room = 'removal';
   const token = await tokenFor('zhou', room);
@@ -210,11 +254,13 @@ it('does nothing for those who may not', async () => {
     }
   }
   const forward = { room: 'elsewhere', identity: 'li', destinationRoom: 'mdt' };
-  expect((await moderator('ForwardParticipant', forward))[0]).toBe(501);
-  // Who may moderate a room may not send its people into any other.
+  // Who may moderate a room may not send its people into any other, nor what they show.
   expect(await moderator('MoveParticipant', forward)).toEqual(denied);
+  expect(await moderator('ForwardParticipant', forward)).toEqual(denied);
   const porter = await asWith({ roomAdmin: true, room: 'elsewhere', destinationRoom: 'ward' });
-  expect(await porter('MoveParticipant', forward)).toEqual(denied);
-  expect(await porter('MoveParticipant', { ...forward, room: 'mdt' })).toEqual(denied);
+  for (const method of ['MoveParticipant', 'ForwardParticipant']) {
+    expect(await porter(method, forward)).toEqual(denied);
+    expect(await porter(method, { ...forward, room: 'mdt' })).toEqual(denied);
+  }
   expect((await moderator('Nonsense', {}))[0]).toBe(404);
 });

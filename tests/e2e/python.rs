@@ -9,7 +9,7 @@ use tests::{suite, token};
 
 /// Those of a room: with one peer connection, with two, and where `CONSILIUM_WHOLE` asks for it with
 /// both kinds of people.
-const OF_A_ROOM: usize = 18;
+const OF_A_ROOM: usize = 19;
 /// The four of the server API, and those of the products: two of HCW@Home, five of La Suite Meet, one
 /// of Element Call.
 const OTHERS: usize = 4 + 8;

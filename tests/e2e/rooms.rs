@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::server::{Build, Server};
 use tests::suite;
 
-const TESTS: usize = 6;
+const TESTS: usize = 7;
 
 #[test]
 fn rooms_are_made_moderated_and_ended_with_the_official_server_sdk() {

@@ -81,9 +81,7 @@ async def test_those_inside_are_moderated(service, enter):
 
 
 async def test_what_is_not_there_says_so(service):
-    forward = api.ForwardParticipantRequest(room="a", identity="li", destination_room="b")
     absent = [
-        lambda: service.room.forward_participant(forward),
         lambda: service.agent_dispatch.list_dispatch("a"),
         lambda: service.ingress.list_ingress(api.ListIngressRequest()),
         lambda: service.sip.list_dispatch_rule(api.ListSIPDispatchRuleRequest()),

@@ -1,8 +1,9 @@
 //! LiveKit's RoomService: rooms and who is in them, for the application's server.
 //!
 //! Making and ending rooms needs `roomCreate`, listing them `roomList`, everything about one room
-//! `roomAdmin` for that room; moving somebody out of it also `destinationRoom`. Whoever may not see a room does not learn whether it is there: the
-//! token is asked before the room is. What is done in a room is the room's own
+//! `roomAdmin` for that room; moving somebody out of it, or showing him to another, also
+//! `destinationRoom`. Whoever may not see a room does not learn whether it is there: the token is asked
+//! before the room is. What is done in a room is the room's own
 //! [`moderation`](crate::room::moderation), whom it calls are its [`calls`](crate::room::calls).
 
 use std::sync::Arc;
@@ -10,16 +11,17 @@ use std::sync::Arc;
 use axum::response::Response;
 
 use super::Front;
-use super::twirp::{Call, bad_route, invalid, unimplemented};
+use super::twirp::{Call, bad_route, invalid};
 use crate::error::ApiError;
 use crate::room::moderation::{Moderation, ParticipantChange, Ruling};
 use crate::token::Grants;
 use crate::wire::proto::{
-    self, CreateRoomRequest, DeleteRoomRequest, DeleteRoomResponse, ListParticipantsRequest,
-    ListParticipantsResponse, ListRoomsRequest, ListRoomsResponse, MoveParticipantRequest,
-    MoveParticipantResponse, MuteRoomTrackRequest, MuteRoomTrackResponse, ParticipantInfo,
-    PerformRpcRequest, PerformRpcResponse, RemoveParticipantResponse, RoomParticipantIdentity,
-    SendDataRequest, SendDataResponse, UpdateParticipantRequest, UpdateRoomMetadataRequest,
+    self, CreateRoomRequest, DeleteRoomRequest, DeleteRoomResponse, ForwardParticipantRequest,
+    ForwardParticipantResponse, ListParticipantsRequest, ListParticipantsResponse,
+    ListRoomsRequest, ListRoomsResponse, MoveParticipantRequest, MoveParticipantResponse,
+    MuteRoomTrackRequest, MuteRoomTrackResponse, ParticipantInfo, PerformRpcRequest,
+    PerformRpcResponse, RemoveParticipantResponse, RoomParticipantIdentity, SendDataRequest,
+    SendDataResponse, UpdateParticipantRequest, UpdateRoomMetadataRequest,
     UpdateSubscriptionsRequest, UpdateSubscriptionsResponse,
 };
 
@@ -42,7 +44,7 @@ pub(super) async fn call(method: &str, call: Call) -> Result<Response, ApiError>
         "UpdateRoomMetadata" => call.answer(set_metadata).await,
         "PerformRpc" => call.answer(perform).await,
         "MoveParticipant" => call.answer(relocate).await,
-        "ForwardParticipant" => Err(unimplemented(method)),
+        "ForwardParticipant" => call.answer(forward).await,
         _ => Err(bad_route("there is no such method")),
     }
 }
@@ -128,22 +130,19 @@ async fn relocate(
     grants: Grants,
     asked: MoveParticipantRequest,
 ) -> Result<MoveParticipantResponse, ApiError> {
-    admin(&grants, &asked.room)?;
-    let destination = &asked.destination_room;
-    if destination.is_empty() {
-        return Err(invalid("destination_room is missing"));
-    }
-    if grants.video.destination_room != *destination {
-        return Err(ApiError::NotGranted("destinationRoom for that room"));
-    }
-    if *destination == asked.room {
-        return Err(invalid("the participant is in that room already"));
-    }
-    if destination.len() > front.config.limits.room_name_bytes_max {
-        return Err(ApiError::TooLarge("limits.room_name_bytes_max"));
-    }
+    porter(&front, &grants, &asked.room, &asked.destination_room)?;
     front.rooms()?.relocate(&front.keyring, asked).await?;
     Ok(MoveParticipantResponse {})
+}
+
+async fn forward(
+    front: Arc<Front>,
+    grants: Grants,
+    asked: ForwardParticipantRequest,
+) -> Result<ForwardParticipantResponse, ApiError> {
+    porter(&front, &grants, &asked.room, &asked.destination_room)?;
+    front.rooms()?.forward(asked).await?;
+    Ok(ForwardParticipantResponse {})
 }
 
 async fn mute(
@@ -238,6 +237,24 @@ async fn moderate(
 ) -> Result<Ruling, ApiError> {
     admin(grants, room)?;
     Ok(front.rooms()?.moderate(room, about).await?)
+}
+
+/// Whether the token is for bringing people of this room, or what they show, to that destination.
+fn porter(front: &Front, grants: &Grants, room: &str, destination: &str) -> Result<(), ApiError> {
+    admin(grants, room)?;
+    if destination.is_empty() {
+        return Err(invalid("destination_room is missing"));
+    }
+    if grants.video.destination_room != destination {
+        return Err(ApiError::NotGranted("destinationRoom for that room"));
+    }
+    if destination == room {
+        return Err(invalid("the participant is in that room already"));
+    }
+    if destination.len() > front.config.limits.room_name_bytes_max {
+        return Err(ApiError::TooLarge("limits.room_name_bytes_max"));
+    }
+    Ok(())
 }
 
 /// Whether the token is for moderating this room.

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::calls::{CallAnswer, CallId, CallRefusal};
+use super::forwarding::Visit;
 use super::moderation::{Moderation, ModerationRefusal, Ruling};
 use super::notices::end_reason;
 use super::outlet::Outlet;
@@ -82,6 +83,10 @@ pub enum Input {
         Box<(Traveller, Ticket)>,
         oneshot::Sender<Result<(), Box<Traveller>>>,
     ),
+    /// The participant of this identity is shown to another room.
+    Forward(String, oneshot::Sender<Result<Visit, ModerationRefusal>>),
+    /// Somebody of another room is shown to this one.
+    Host(Box<Visit>, oneshot::Sender<HostAnswer>),
     /// The server API calls a participant.
     Call(Box<PerformRpcRequest>, oneshot::Sender<CallAnswer>),
     /// These API keys are gone, and whoever came with a token of theirs must go.
@@ -94,6 +99,9 @@ pub enum Input {
 
 /// What somebody is told who asked about an egress.
 pub type EgressAnswer = Result<EgressInfo, EgressRefusal>;
+
+/// What becomes of somebody who shall be shown to a room: if he is not, he is given back.
+pub type HostAnswer = Result<(), (ModerationRefusal, Box<Visit>)>;
 
 /// What the server API is told.
 pub type ModerationAnswer = Result<Ruling, ModerationRefusal>;
@@ -138,6 +146,7 @@ pub struct Actor {
 #[derive(Clone, Copy, Default)]
 struct Counted {
     participants: usize,
+    guests: usize,
     detached: usize,
 }
 
@@ -270,6 +279,14 @@ impl Actor {
                 let _ = reply.send(Ok(())); // or whoever moved him has gone
                 return goes_on;
             }
+            Input::Forward(identity, reply) => {
+                let visit = self.room.forward(&identity);
+                let _ = reply.send(visit); // or whoever asked has gone
+            }
+            Input::Host(visit, reply) => {
+                let answer = self.room.host(now, visit);
+                let _ = reply.send(answer); // or whoever asked has gone
+            }
             Input::Call(asked, reply) => {
                 let id = self.asked.call(reply);
                 self.room.call(now, id, *asked);
@@ -327,6 +344,7 @@ impl Actor {
             }
         }
         let goes_on = self.carry_out(later);
+        self.room.show_elsewhere();
         self.tell();
         goes_on
     }
@@ -403,10 +421,12 @@ impl Actor {
 
     fn count(&self, before: Counted) -> Counted {
         let now = Counted {
-            participants: self.room.len(),
+            participants: self.room.len() - self.room.guests(),
+            guests: self.room.guests(),
             detached: self.room.detached(),
         };
         self.show(Level::Participants, before.participants, now.participants);
+        self.show(Level::Guests, before.guests, now.guests);
         self.show(Level::SeatsDetached, before.detached, now.detached);
         now
     }
@@ -439,6 +459,12 @@ impl Actor {
                 Input::Arrive(arrival, reply) => {
                     let (traveller, _) = *arrival;
                     let _ = reply.send(Err(Box::new(traveller)));
+                }
+                Input::Forward(_, reply) => {
+                    let _ = reply.send(Err(ModerationRefusal::Closing));
+                }
+                Input::Host(visit, reply) => {
+                    let _ = reply.send(Err((ModerationRefusal::Closing, visit)));
                 }
                 Input::Call(_, reply) => {
                     let _ = reply.send(Err(CallRefusal::Closing));

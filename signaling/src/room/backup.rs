@@ -25,7 +25,7 @@ use crate::wire::proto::{AddTrackRequest, VideoLayer};
 const CIDS_MAX: usize = 4;
 
 /// A track in its second codec.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Backup {
     /// Its name in the media plane.
     pub publication: PublicationId,
@@ -243,14 +243,19 @@ impl Room {
         }
         for &(track, publication) in &ended {
             self.spread.send(worker, Command::Unpublish { publication });
-            for subscriber in self.participants.values_mut() {
-                let backed = subscriber.subscriptions.backed.values_mut();
-                backed
-                    .filter(|one| one.publication == track)
-                    .for_each(|one| one.is_begun = false);
-            }
+            self.suspend_backed(track);
         }
         !ended.is_empty()
+    }
+
+    /// The backup of a track is gone: those who got it wait for it again.
+    pub(super) fn suspend_backed(&mut self, track: PublicationId) {
+        for subscriber in self.participants.values_mut() {
+            let backed = subscriber.subscriptions.backed.values_mut();
+            backed
+                .filter(|one| one.publication == track)
+                .for_each(|one| one.is_begun = false);
+        }
     }
 
     /// Gives a subscriber who cannot decode a track its backup, or lets it wait for that. Says whether

@@ -208,6 +208,9 @@ impl Room {
         let mut seats = self.participants.values_mut();
         let callee = seats.find(|one| one.identity == asked.destination_identity);
         let callee = callee.ok_or(CallRefusal::NoParticipant)?;
+        if callee.is_guest() {
+            return Err(CallRefusal::NotHeard);
+        }
         let timeout = match asked.response_timeout_ms {
             0 => ANSWER_TIMEOUT,
             millis => Duration::from_millis(millis.into()).min(ANSWER_TIMEOUT_MAX),

@@ -3,7 +3,8 @@
 //! A publisher need not encode, nor send, what nobody looks at. The best quality that any subscriber
 //! wants is told at once when it rises, and only after a while when it falls: whoever looks through
 //! the pictures of a meeting must not stop and start encoders with every click. What is recorded is
-//! wanted in full. Where a client does not heed it nothing is lost but bandwidth.
+//! wanted in full, and what other rooms want of somebody who is forwarded to them counts as if they
+//! were here. Where a client does not heed it nothing is lost but bandwidth.
 
 use std::time::{Duration, Instant};
 
@@ -81,7 +82,7 @@ impl Wanted {
 }
 
 /// What the publisher of a track was told last.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     told: Wanted,
     less_since: Option<Instant>,
@@ -139,6 +140,9 @@ impl Room {
         }
         let wanted = self.wanted_of(publisher, track, false);
         let backup_wanted = self.wanted_of(publisher, track, true);
+        if let Some(guest) = &publisher.guest {
+            return guest.want(publication, wanted, backup_wanted);
+        }
         let key = publisher.key;
         let Some(publisher) = self.participants.get_mut(&key) else {
             return;
@@ -157,7 +161,8 @@ impl Room {
         }
     }
 
-    /// The best that anybody wants of a track, among those who get its first codec or its backup.
+    /// The best that anybody wants of a track, here and elsewhere, among those who get its first codec
+    /// or its backup.
     fn wanted_of(&self, publisher: &Participant, track: &Track, of_backup: bool) -> Wanted {
         // What is recorded is the first.
         if publisher.gate == Gate::Open && !of_backup {
@@ -172,7 +177,9 @@ impl Room {
             let wish = subscriber.subscriptions.wishes.get(&track.publication);
             track.wanted(wish.copied().unwrap_or(LayerWish::Best))
         });
-        wanted.max().unwrap_or(Wanted::Nothing)
+        let forwardings = publisher.forwardings.iter();
+        let elsewhere = forwardings.map(|one| one.wanted(track.publication, of_backup));
+        wanted.chain(elsewhere).max().unwrap_or(Wanted::Nothing)
     }
 }
 

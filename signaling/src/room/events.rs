@@ -10,6 +10,7 @@ use sfu::quality::Rating;
 use sfu::shard::command::{Command, DataChannel};
 use sfu::shard::event::{DisconnectReason as TransportEnd, EventKind, Speaker};
 
+use super::guest::Guest;
 use super::participant::{Participant, ParticipantKey, Path};
 use super::subscriptions::Chooser;
 use super::{Removal, Room, calls, resume};
@@ -65,13 +66,17 @@ impl Room {
             self.is_lost = true;
             return;
         }
-        let was_there = |one: &&mut Participant| one.worker() == Some(worker);
+        let was_there = |one: &&mut Participant| {
+            let guest = one.guest.as_ref();
+            one.worker() == Some(worker) || guest.is_some_and(|guest| guest.is_on(worker))
+        };
         let lost = self.participants.values_mut().filter(was_there);
         // The media plane has forgotten their transports already.
         let lost: Vec<ParticipantKey> = lost
             .map(|one| {
                 one.transport = None;
                 one.offering = None;
+                one.guest.iter_mut().for_each(Guest::forget_path);
                 one.key
             })
             .collect();
@@ -177,7 +182,10 @@ impl Room {
             note_change(&mut changed, publisher, &before);
         }
         self.tell_speakers(&changed);
-        for (_, speaker) in changed {
+        for (key, speaker) in changed {
+            if self.participants[&key].is_guest() {
+                continue;
+            }
             self.note_speaking(speaker.sid, speaker.active);
         }
     }
@@ -363,6 +371,9 @@ pub(super) fn deliver(
     channel: DataChannel,
     payload: &Bytes,
 ) -> Option<(WorkerId, Command)> {
+    if recipient.is_guest() {
+        return None;
+    }
     if recipient.data.is_open(channel) {
         let Path { worker, transport } = recipient.message_path()?;
         let command = Command::SendData {

@@ -7,8 +7,9 @@
 //! asks for ([`requests`]), what the media plane reports ([`events`]), how good connections are
 //! ([`connection`]), what is recorded ([`recording`]), what the outside hears ([`notices`]), what
 //! the server API does ([`moderation`]) and
-//! whom it calls ([`calls`]), how somebody comes back whose connection broke ([`resume`]), and how
-//! somebody goes over to another room ([`passage`]).
+//! whom it calls ([`calls`]), how somebody comes back whose connection broke ([`resume`]), how
+//! somebody goes over to another room ([`passage`]), and how he is shown to others while he stays
+//! ([`forwarding`], and [`guest`] where he is shown).
 
 pub mod actor;
 pub mod backup;
@@ -17,6 +18,8 @@ pub mod chat;
 pub mod connection;
 pub mod dynacast;
 pub mod events;
+pub mod forwarding;
+pub mod guest;
 pub mod moderation;
 pub mod negotiation;
 pub mod notices;
@@ -237,7 +240,7 @@ impl Room {
         self.spread.workers()
     }
 
-    /// How many participants there are.
+    /// How many participants there are, guests among them.
     pub fn len(&self) -> usize {
         self.participants.len()
     }
@@ -252,17 +255,20 @@ impl Room {
         if hello.grants.identity == calls::CALLER {
             return Err(ApiError::BadRequest("this identity is the server's own"));
         }
+        // A token's room configuration counts for whoever comes first, so it must be known before.
+        if !self.had_participants {
+            self.settle(&hello.api_key, hello.grants.room_config.as_ref());
+            self.notify_room_started();
+            if self.recording.is_for_all() {
+                self.dismiss_guests(now);
+            }
+        }
         let namesake = self
             .participants
             .values()
             .find(|one| one.identity == hello.grants.identity)
             .map(|one| one.key);
         let others = self.participants.len() - usize::from(namesake.is_some());
-        // A token's room configuration counts for whoever comes first, so it must be known before.
-        if !self.had_participants {
-            self.settle(&hello.api_key, hello.grants.room_config.as_ref());
-            self.notify_room_started();
-        }
         if others + self.expected.len() >= self.settings.participants_max {
             return Err(ApiError::Full("participants_per_room_max"));
         }
@@ -398,6 +404,11 @@ impl Room {
             let command = Command::RemoveTransport { transport };
             self.spread.send(worker, command);
         }
+        if let Some(guest) = &participant.guest {
+            for (worker, command) in guest.unsharing(&participant.tracks) {
+                self.spread.send(worker, command);
+            }
+        }
         self.see_off(now, &mut participant, removal.reason);
     }
 
@@ -444,6 +455,7 @@ impl Room {
             self.activate_if_ready(now, key);
         }
         self.make_due_offers(now);
+        self.follow_guests(now);
         self.record_if_due(now);
         self.settle_demands(now);
         self.tell_counts();

@@ -81,6 +81,17 @@ pub enum Moderation {
     ExpectNoMore(String),
 }
 
+impl Moderation {
+    /// Whom it changes, if it changes somebody who stays.
+    fn changes(&self) -> Option<&str> {
+        match self {
+            Self::Mute { identity, .. } | Self::Subscribe { identity, .. } => Some(identity),
+            Self::Update(change) => Some(&change.identity),
+            _ => None,
+        }
+    }
+}
+
 /// What is different about a participant; what is empty stays.
 #[derive(Clone, Debug, Default)]
 pub struct ParticipantChange {
@@ -149,6 +160,18 @@ pub enum ModerationRefusal {
     /// The destination holds no more.
     #[error("the destination room is full")]
     Full,
+    /// Somebody who is only shown here is changed where he is.
+    #[error("the participant is forwarded from another room: ask for it there")]
+    Guest,
+    /// Nobody would see or hear anything of him.
+    #[error("the participant may not publish, or is hidden")]
+    NothingToShow,
+    /// Somebody is shown to as many rooms as he may be.
+    #[error("limits.forwardings_per_participant_max is reached")]
+    EverywhereAlready,
+    /// Nothing of a guest is recorded, and everybody in the destination must be.
+    #[error("everybody in the destination room must be recorded, and who is forwarded is not")]
+    MustBeRecorded,
     /// Larger than a bound; its name.
     #[error("{0} is exceeded")]
     TooLarge(&'static str),
@@ -162,9 +185,14 @@ impl From<ModerationRefusal> for ApiError {
         use ModerationRefusal as Why;
         let code = match refusal {
             Why::NoRoom | Why::NoParticipant | Why::NoTrack => Code::NotFound,
-            Why::RemoteUnmute | Why::Away | Why::NotConnected => Code::FailedPrecondition,
+            Why::RemoteUnmute
+            | Why::Away
+            | Why::NotConnected
+            | Why::Guest
+            | Why::NothingToShow
+            | Why::MustBeRecorded => Code::FailedPrecondition,
             Why::Taken => Code::AlreadyExists,
-            Why::Full => Code::ResourceExhausted,
+            Why::Full | Why::EverywhereAlready => Code::ResourceExhausted,
             Why::OwnAttribute | Why::Consent | Why::TooLarge(_) => Code::InvalidArgument,
             Why::Closing => Code::Unavailable,
         };
@@ -179,6 +207,9 @@ impl Room {
         now: Instant,
         asked: Moderation,
     ) -> Result<Ruling, ModerationRefusal> {
+        if asked.changes().is_some_and(|who| self.has_guest(who)) {
+            return Err(ModerationRefusal::Guest);
+        }
         match asked {
             Moderation::Describe => {}
             Moderation::Arrange(wish) => self.arrange(&wish),
@@ -245,7 +276,7 @@ impl Room {
         Ok(found.ok_or(ModerationRefusal::NoParticipant)?.key)
     }
 
-    fn participant(&mut self, key: ParticipantKey) -> &mut Participant {
+    pub(super) fn participant(&mut self, key: ParticipantKey) -> &mut Participant {
         let found = self.participants.get_mut(&key);
         found.expect("a key that was just found is of somebody who is here")
     }

@@ -229,15 +229,15 @@ impl Room {
         let found = self.participants.values().find_map(|publisher| {
             let mut tracks = publisher.tracks.iter();
             let agreed = tracks.find_map(|track| track.agreed_as(publication))?;
-            Some((publisher.transport.as_ref()?, Box::new(agreed.clone())))
+            Some((publisher.publishing_path()?, Box::new(agreed.clone())))
         });
-        if let Some((transport, params)) = found
-            && transport.worker != worker
+        if let Some((path, params)) = found
+            && path.worker != worker
         {
             let command = Command::OpenRelay {
                 publication,
-                owner: transport.worker,
-                publisher: transport.id,
+                owner: path.worker,
+                publisher: path.transport,
                 params,
             };
             self.spread.send(worker, command);

@@ -14,6 +14,8 @@ use sfu::quality::{Quality, Rating};
 use sfu::shard::command::DataChannel;
 use sfu::transport::params::{ExtensionIds, Fingerprint, IceCredentials};
 
+use super::forwarding::Forwarding;
+use super::guest::Guest;
 use super::offering::Offering;
 use super::outlet::Outlet;
 use super::permissions::Permissions;
@@ -144,6 +146,10 @@ pub struct Participant {
     pub levels: BTreeMap<PublicationId, (f32, bool)>,
     /// Where its messages go.
     pub outlet: Outlet,
+    /// The other rooms that see and hear it too.
+    pub forwardings: Vec<Forwarding>,
+    /// It is in another room itself, and only seen and heard here.
+    pub guest: Option<Guest>,
     /// Its socket is gone, without a goodbye.
     pub detached: Option<Detached>,
     /// It has just come back and has not yet said what it knows.
@@ -284,6 +290,8 @@ impl Participant {
             ratings: Vec::new(),
             levels: BTreeMap::new(),
             outlet: hello.outlet.clone(),
+            forwardings: Vec::new(),
+            guest: None,
             detached: None,
             is_sync_awaited: false,
             asked_at: None,
@@ -394,6 +402,14 @@ impl Participant {
         match self.connections {
             Connections::One => self.transport.as_ref().map(Transport::path),
             Connections::Two => self.offering.as_ref()?.path(),
+        }
+    }
+
+    /// The connection over which its tracks come, in whatever room it has it.
+    pub fn publishing_path(&self) -> Option<Path> {
+        match &self.guest {
+            Some(guest) => guest.path(),
+            None => self.transport.as_ref().map(Transport::path),
         }
     }
 

@@ -3,7 +3,7 @@
 //! The old room's people see him leave and the new one's see him join; his client is told where it is
 //! and whom it sees there, and keeps its socket, its transports and its tracks. Between the two rooms
 //! he is a [`Traveller`]. What belongs to a room stays behind: what he was sent, what he wanted of
-//! others, whether he may be recorded. Power over a room does not travel either: it is in the token
+//! others, to whom else he was shown, whether he may be recorded. Power over a room does not travel either: it is in the token
 //! that he has shown for the old one. Who may move whom is decided by the front door.
 
 use std::time::{Instant, SystemTime};
@@ -96,9 +96,11 @@ impl Room {
         self.mover(identity).map(|_| Ruling::Done)
     }
 
-    fn mover(&self, identity: &str) -> Result<&Participant, ModerationRefusal> {
+    /// Somebody who is here with a connection that works.
+    pub(super) fn mover(&self, identity: &str) -> Result<&Participant, ModerationRefusal> {
         let participant = &self.participants[&self.key_of(identity)?];
         match participant.state {
+            _ if participant.is_guest() => Err(ModerationRefusal::Guest),
             _ if participant.detached.is_some() => Err(ModerationRefusal::Away),
             State::Active => Ok(participant),
             _ => Err(ModerationRefusal::NotConnected),
@@ -140,6 +142,7 @@ impl Room {
         let mut participant =
             removed.expect("a key that was just found is of somebody who is here");
         participant.outlet.whereabouts().depart();
+        participant.forwardings.clear();
         self.see_off(now, &mut participant, DisconnectReason::Migration);
         Ok(Box::new(Traveller {
             participant,

@@ -130,6 +130,11 @@ impl RoomRecording {
         self.policy = policy;
     }
 
+    /// Everybody here must be recorded.
+    pub fn is_for_all(&self) -> bool {
+        self.policy == Policy::Must
+    }
+
     /// The recorder has acknowledged that it records.
     pub fn is_acknowledged(&self) -> bool {
         self.phase == Phase::On
@@ -215,7 +220,9 @@ impl Room {
         if self.recording.policy == Policy::Never {
             return Err(EgressRefusal::Never);
         }
-        let mut seen = self.participants.values();
+        // A guest is recorded in his own room, if at all.
+        let participants = self.participants.values();
+        let mut seen = participants.filter(|one| !one.is_guest());
         match &ask.target {
             Target::Room => Ok(()),
             Target::Participant(identity) => seen
@@ -278,7 +285,8 @@ impl Room {
             Policy::Must => has_publisher(),
             // Only those are left here that a killed process had begun.
             Policy::WithConsent => {
-                recording.asked.is_empty() && !recording.egresses.is_empty() && !self.is_empty()
+                let has_people = self.participants.values().any(|one| !one.is_guest());
+                recording.asked.is_empty() && !recording.egresses.is_empty() && has_people
             }
             Policy::Never => false,
         };
@@ -411,6 +419,9 @@ impl Room {
     pub(super) fn describe_participant(&mut self, key: ParticipantKey) {
         self.note_joined(key);
         let participant = &self.participants[&key];
+        if participant.is_guest() {
+            return;
+        }
         let published = participant.tracks.iter().filter(|one| one.is_published());
         let facts: Vec<Fact> = published
             .flat_map(|track| {
@@ -542,7 +553,7 @@ impl Room {
         let Some(participant) = self.participants.get(&key) else {
             return;
         };
-        if !self.recording.has_begun() {
+        if !self.recording.has_begun() || participant.is_guest() {
             return;
         }
         let fact = Fact::Joined {
@@ -658,6 +669,7 @@ impl Room {
     /// A track has been muted or is not any more.
     pub(super) fn note_muted(&mut self, key: ParticipantKey, publication: PublicationId) {
         if let Some(participant) = self.participants.get(&key)
+            && !participant.is_guest()
             && let Some(track) = participant.published(publication)
         {
             let fact = muted(&participant.sid, track);
@@ -667,6 +679,9 @@ impl Room {
 
     /// Somebody has gone.
     pub(super) fn note_left(&mut self, participant: &Participant) {
+        if participant.is_guest() {
+            return;
+        }
         self.recording.tell(Fact::Left {
             participant: participant.sid.clone(),
         });

@@ -284,7 +284,7 @@ impl Room {
 
     /// Changes to whom a participant's tracks may go, and tells those for whom that changes
     /// something.
-    fn set_audience(&mut self, now: Instant, key: ParticipantKey, audience: &Audience) {
+    pub(super) fn set_audience(&mut self, now: Instant, key: ParticipantKey, audience: &Audience) {
         let Some(publisher) = self.participants.get_mut(&key) else {
             return;
         };

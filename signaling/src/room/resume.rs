@@ -141,7 +141,9 @@ impl Room {
     /// Gives somebody his seat back, and tells him how things are. `None` if it is not there or not
     /// his.
     pub fn resume(&mut self, now: Instant, back: Return) -> Option<ParticipantKey> {
-        let mut seats = self.participants.values_mut();
+        let seats = self.participants.values_mut();
+        // A guest's seat is where he is.
+        let mut seats = seats.filter(|one| !one.is_guest());
         let participant = seats.find(|one| one.sid == back.participant_sid)?;
         if participant.identity != back.identity || participant.api_key != back.api_key {
             return None;

@@ -37,6 +37,7 @@ mod calls;
 mod connection;
 mod data;
 mod dynacast;
+mod forwarding;
 mod moderation;
 mod offering;
 mod passage;

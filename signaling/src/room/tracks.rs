@@ -26,7 +26,7 @@ const LIST_MAX: usize = 8;
 const CID_BYTES_MAX: usize = 256;
 
 /// One track.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Track {
     /// Its name in the media plane.
     pub publication: PublicationId,

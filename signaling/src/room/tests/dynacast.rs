@@ -5,7 +5,7 @@ use crate::wire::proto::{UpdateSubscription, UpdateTrackSettings, VideoLayer, Vi
 
 impl Scene {
     /// A camera in three sizes.
-    fn show(&mut self, client: &mut Client) -> String {
+    pub(super) fn show(&mut self, client: &mut Client) -> String {
         let cid = format!("cid-{}", client.sections.len());
         let sizes = [(320, 180), (640, 360), (1280, 720)];
         let layers = sizes
@@ -38,7 +38,7 @@ impl Scene {
         published.expect("the track was accepted").sid
     }
 
-    fn look(&mut self, client: &Client, track: &str, settings: &UpdateTrackSettings) {
+    pub(super) fn look(&mut self, client: &Client, track: &str, settings: &UpdateTrackSettings) {
         let track_sids = vec![track.to_owned()];
         self.ask(
             client,
@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// Ten seconds, and what the publisher was told in them.
-    fn told_in_time(&mut self, publisher: &Client) -> Vec<[bool; 3]> {
+    pub(super) fn told_in_time(&mut self, publisher: &Client) -> Vec<[bool; 3]> {
         for _ in 0..40 {
             self.wait(Duration::from_millis(250));
         }

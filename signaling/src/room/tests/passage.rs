@@ -14,7 +14,7 @@ use crate::wire::proto::{ParticipantPermission, RoomMovedResponse};
 
 impl Scene {
     /// Another room on the same workers.
-    fn beside(&self) -> Self {
+    pub(super) fn beside(&self) -> Self {
         let mut setup = (*self.room.setup).clone();
         setup.recording = self.room.setup.recording;
         let name = "second".to_owned();
@@ -27,33 +27,33 @@ impl Scene {
         }
     }
 
-    fn let_in(&mut self, identity: &str) -> Client {
+    pub(super) fn let_in(&mut self, identity: &str) -> Client {
         let client = self.join(identity);
         self.connect(&client);
         client.said();
         client
     }
 
-    fn ask_about(&mut self, asked: Moderation) -> Option<ModerationRefusal> {
+    pub(super) fn ask_about(&mut self, asked: Moderation) -> Option<ModerationRefusal> {
         let ruling = self.room.moderate(self.now, asked);
         self.collect();
         ruling.err()
     }
 
-    fn survey(&mut self, identity: &str) -> Option<ModerationRefusal> {
+    pub(super) fn survey(&mut self, identity: &str) -> Option<ModerationRefusal> {
         self.ask_about(Moderation::Survey(identity.to_owned()))
     }
 
-    fn expect(&mut self, identity: &str) -> Option<ModerationRefusal> {
+    pub(super) fn expect(&mut self, identity: &str) -> Option<ModerationRefusal> {
         self.ask_about(Moderation::Expect(identity.to_owned()))
     }
 
-    fn webhooks(&mut self) -> Vec<String> {
+    pub(super) fn webhooks(&mut self) -> Vec<String> {
         let notices = self.room.take_notices().into_iter();
         notices.map(|notice| notice.event).collect()
     }
 
-    fn names(&self, client: &Client) -> Vec<PublicationId> {
+    pub(super) fn names(&self, client: &Client) -> Vec<PublicationId> {
         let tracks = self.room.participants[&client.key].tracks.iter();
         tracks.map(|track| track.publication).collect()
     }

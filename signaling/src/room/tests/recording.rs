@@ -30,7 +30,7 @@ impl Scene {
         client
     }
 
-    fn join_answering(
+    pub(super) fn join_answering(
         &mut self,
         identity: &str,
         answer: Option<&str>,
@@ -54,7 +54,7 @@ impl Scene {
         self.ask(client, Asked::UpdateMetadata(request));
     }
 
-    fn orders(&mut self) -> Vec<Order> {
+    pub(super) fn orders(&mut self) -> Vec<Order> {
         let (mut orders, later) = self.room.take_orders();
         self.collect();
         orders.extend(later);
@@ -66,7 +66,7 @@ impl Scene {
         self.collect();
     }
 
-    fn begun(&mut self) {
+    pub(super) fn begun(&mut self) {
         let recording = "01JD0000000000000000000000".to_owned();
         self.report(Report::Begun { recording });
     }
