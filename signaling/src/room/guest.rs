@@ -359,15 +359,4 @@ impl Room {
         backed.into_iter().for_each(|one| self.begin_backed(one));
         begun
     }
-
-    fn notify_published(&mut self, key: ParticipantKey, publication: PublicationId) {
-        let Some(participant) = self.participants.get_mut(&key) else {
-            return;
-        };
-        let info = participant.info();
-        if let Some(track) = participant.published(publication) {
-            let track = track.info.clone();
-            self.notify_track("track_published", info, track);
-        }
-    }
 }

@@ -152,6 +152,11 @@ impl Room {
     /// A track has found its section: the recorder and the outside hear of it.
     fn published(&mut self, key: ParticipantKey, publication: PublicationId) {
         self.note_published(key, publication);
+        self.notify_published(key, publication);
+    }
+
+    /// The outside hears of a track.
+    pub(super) fn notify_published(&mut self, key: ParticipantKey, publication: PublicationId) {
         let Some(participant) = self.participants.get_mut(&key) else {
             return;
         };
