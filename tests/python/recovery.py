@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ CALM_S = 4.0
 # Between two faults, so that none falls into the tidying up after the one before: browsers on Linux
 # learn two seconds late which addresses they have.
 PAUSE_S = 5.0
+# Clients ping every second. Without this each fault falls as long after a ping as the one before.
+JITTER_S = 1.0
 PATIENCE_S = 40.0
 # A folder for what the doctors' SDKs say, where somebody looks for a cause.
 LOGS = os.environ.get("RECOVERY_LOGS")
@@ -285,7 +288,7 @@ async def rounds(number, name, runs, client, witness):
         restored = await asyncio.to_thread(until_restored, fault, clinic)
         note(number, "fault ends")
         back = await listener.is_heard(restored, CALM_S)
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(PAUSE_S + random.uniform(0, JITTER_S))
         took = back and max(0.0, back - restored)
         stall = witness.stalled(restored, back or time.monotonic())
         note(number, f"heard again after {took} s")
