@@ -199,9 +199,11 @@ impl Worker {
 
     /// One turn with what is ready. Returns what did not fit into it.
     fn turn(&mut self, now: Instant, ready: Ready) -> Ready {
+        // Whoever sends has been told of here before: what is known of him comes first.
+        let is_rung = ready.is_rung && self.take_commands(now);
         let left = Ready {
             is_readable: ready.is_readable && self.take_datagrams(now),
-            is_rung: ready.is_rung && self.take_commands(now),
+            is_rung,
         };
         let has_frames = self.take_frames(now);
         let has_packets = self.take_packets(now);
