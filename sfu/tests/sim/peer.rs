@@ -98,7 +98,7 @@ impl SimPeer {
     /// A peer at `address` for the server's transport `id`. Peers of different ids differ.
     pub(crate) fn new(now: Instant, id: TransportId, address: SocketAddr, sctp: Sctp) -> Self {
         let certificate = dimpl::certificate::generate_self_signed_certificate().expect("a key");
-        let mut dtls = Dtls::new_12(Arc::new(config()), certificate.clone(), now);
+        let mut dtls = Dtls::new_12(Arc::new(config(id.0)), certificate.clone(), now);
         dtls.set_active(true);
         Self {
             address,
@@ -212,7 +212,7 @@ impl SimPeer {
     /// The handshake's first flight, to be sent from wherever a test likes.
     pub(crate) fn client_hello(now: Instant) -> Vec<u8> {
         let certificate = dimpl::certificate::generate_self_signed_certificate().expect("a key");
-        let mut dtls = Dtls::new_12(Arc::new(config()), certificate, now);
+        let mut dtls = Dtls::new_12(Arc::new(config(0)), certificate, now);
         dtls.set_active(true);
         dtls.handle_timeout(now).expect("a fresh client");
         let mut buffer = vec![0; 2048];
@@ -590,8 +590,11 @@ impl SimPeer {
     }
 }
 
-fn config() -> dimpl::Config {
-    let builder = dimpl::Config::builder().flight_start_rto(Duration::from_millis(250));
+/// The same seed, the same pauses before a flight is sent again.
+fn config(seed: u64) -> dimpl::Config {
+    let builder = dimpl::Config::builder()
+        .flight_start_rto(Duration::from_millis(250))
+        .dangerously_set_rng_seed(seed);
     builder.build().expect("a configuration of constants")
 }
 
