@@ -199,7 +199,7 @@ impl Worker {
 
     /// One turn with what is ready. Returns what did not fit into it.
     fn turn(&mut self, now: Instant, ready: Ready) -> Ready {
-        // Whoever sends has been told of here before: what is known of him comes first.
+        // Whoever checks us was announced before he got our answer, and an encoder may check but once.
         let is_rung = ready.is_rung && self.take_commands(now);
         let left = Ready {
             is_readable: ready.is_readable && self.take_datagrams(now),
@@ -486,7 +486,12 @@ pub(crate) fn bind(config: &SfuConfig, id: WorkerId) -> io::Result<Socket> {
 mod tests {
     use std::sync::mpsc::sync_channel;
 
+    use is::stun::{StunMessage, TransId};
+
     use super::*;
+    use crate::error::Reject;
+    use crate::id::TransportId;
+    use crate::transport::params::{ExtensionIds, Fingerprint, IceCredentials, TransportParams};
 
     #[test]
     fn what_waited_while_the_worker_was_busy_has_waited() {
@@ -581,6 +586,44 @@ mod tests {
         let mut snapshot = bench.worker.shard.stats();
         bench.worker.counted.fill(&mut snapshot);
         assert_eq!(snapshot.panics, 1);
+    }
+
+    #[test]
+    fn who_is_announced_is_known_before_his_first_check_is_read() {
+        let mut bench = bench(100, 100);
+        let transport = TransportId(1);
+        let ours = IceCredentials::generate(transport, [1; 28]);
+        let theirs = IceCredentials::generate(TransportId(2), [2; 28]);
+        let name = format!("{}:{}", ours.ufrag, theirs.ufrag);
+        let check = StunMessage::binding_request(&name, TransId::new(), true, 1, 1, true);
+        let mut bytes = [0; 300];
+        // Without the password: that is only noticed for somebody who is known.
+        let len = check.to_bytes(Some(b"guessed"), &mut bytes, |_, _| [0; 20]);
+        let encoder = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let announced = Directive {
+            command: Command::AddTransport {
+                transport,
+                params: Box::new(TransportParams {
+                    local_ice: ours,
+                    remote_ice: theirs,
+                    remote_fingerprint: Fingerprint([0; 32]),
+                    extensions: ExtensionIds::default(),
+                    sctp: None,
+                }),
+            },
+            ..open(7)
+        };
+        for directive in [open(7), announced] {
+            bench.commands.send(directive).expect("room in the queue");
+        }
+        let to = bench.worker.socket.local_address();
+        let check = &bytes[..len.expect("it fits")];
+        encoder.send_to(check, to).expect("loopback takes it");
+        // Loopback delivers while it sends, so one turn finds both.
+        bench.worker.turn(Instant::now(), Ready::ALL);
+        let stats = bench.worker.shard.stats();
+        let rejected = [Reject::StunUnknownUser, Reject::StunIntegrity].map(|r| stats.rejected(r));
+        assert_eq!(rejected, [0, 1]);
     }
 
     #[test]

@@ -32,7 +32,6 @@ use self::sessions::{Holder, Opened, Session};
 use super::{Caller, Front, rtc};
 use crate::error::ApiError;
 use crate::metrics::Count;
-use crate::room::moderation::Moderation;
 use crate::room::outlet::Outlet;
 use crate::room::participant::{Connections, Hello};
 use crate::room::permissions::Permissions;
@@ -169,11 +168,7 @@ async fn open(
     };
     let seat = registry.join(&room, hello).await?;
     front.confirm(token, &verified.key).await?;
-    let opened = front.whip.open(&front.metrics, holder, offer, seat).await?;
-    // FFmpeg checks once, within a millisecond of the answer, and never again: the media plane must
-    // know of it by then. Whoever asks the room anything is answered after that.
-    let _ = registry.moderate(&room, Moderation::Describe).await; // if it has ended, he is told anyhow
-    Ok(opened)
+    front.whip.open(&front.metrics, holder, offer, seat).await
 }
 
 fn created(opened: Opened) -> Response {
