@@ -150,6 +150,55 @@ fn hello(portrait: &Portrait) -> Hello {
     }
 }
 
+/// What is otherwise in a guest's tracks than before, by their names here.
+#[derive(Default)]
+struct News {
+    begun: Vec<PublicationId>,
+    muted: Vec<PublicationId>,
+    backup_begun: Vec<PublicationId>,
+    backup_ended: Vec<PublicationId>,
+    /// What makes the media plane show what has begun.
+    shares: Vec<(WorkerId, Command)>,
+}
+
+impl News {
+    /// Notes how `track` differs from what `tracks` has of it, and puts it there.
+    fn compare(&mut self, guest: &Guest, tracks: &mut Vec<Track>, track: Track) {
+        let publication = track.publication;
+        let known = tracks.iter_mut().find(|one| one.publication == publication);
+        self.compare_backups(guest, known.as_deref(), &track);
+        match known {
+            Some(known) => {
+                if track.info.muted && !known.info.muted {
+                    self.muted.push(publication);
+                }
+                *known = track;
+            }
+            None => {
+                self.shares.extend(guest.sharing(publication));
+                self.begun.push(publication);
+                tracks.push(track);
+            }
+        }
+    }
+
+    /// A backup that is sent in another section is another one.
+    fn compare_backups(&mut self, guest: &Guest, known: Option<&Track>, track: &Track) {
+        let section = |track: &Track| track.backup.as_ref().and_then(|one| one.mid);
+        let (before, now) = (known.and_then(section), section(track));
+        if before == now {
+            return;
+        }
+        if before.is_some() {
+            self.backup_ended.push(track.publication);
+        }
+        if let Some(backup) = track.backup.as_ref().filter(|_| now.is_some()) {
+            self.shares.extend(guest.sharing(backup.publication));
+            self.backup_begun.push(track.publication);
+        }
+    }
+}
+
 impl Participant {
     /// Whether he is in another room and only shown here.
     pub fn is_guest(&self) -> bool {
@@ -309,54 +358,31 @@ impl Room {
 
     /// Takes over what a guest publishes now. Returns the names of what is new.
     fn take_tracks(&mut self, key: ParticipantKey, portrait: &Portrait) -> Vec<PublicationId> {
-        let mut begun = Vec::new();
-        let mut shared = Vec::new();
-        let mut silent = Vec::new();
-        let mut lost_backups = Vec::new();
-        let mut backed = Vec::new();
         let Some(participant) = self.participants.get_mut(&key) else {
-            return begun;
+            return Vec::new();
         };
         let Some(guest) = participant.guest.as_mut() else {
-            return begun;
+            return Vec::new();
         };
         guest.path = portrait.path;
+        let mut news = News::default();
         for track in &portrait.tracks {
             let track = guest.take(track);
-            let publication = track.publication;
-            let mut known = participant.tracks.iter_mut();
-            let known = known.find(|one| one.publication == publication);
-            let section = |track: &Track| track.backup.as_ref().and_then(|one| one.mid);
-            let had_backup = known.as_deref().and_then(section);
-            if had_backup != section(&track) {
-                lost_backups.extend(had_backup.map(|_| publication));
-                if section(&track).is_some() {
-                    let backup = track.backup.as_ref().map(|one| one.publication);
-                    shared.extend(backup.and_then(|backup| guest.sharing(backup)));
-                    backed.push(publication);
-                }
-            }
-            match known {
-                Some(known) => {
-                    silent.extend((track.info.muted && !known.info.muted).then_some(publication));
-                    *known = track;
-                }
-                None => {
-                    shared.extend(guest.sharing(publication));
-                    begun.push(publication);
-                    participant.tracks.push(track);
-                }
-            }
+            news.compare(guest, &mut participant.tracks, track);
         }
-        for (worker, command) in shared {
+        for (worker, command) in news.shares {
             self.spread.extend(worker);
             self.spread.send(worker, command);
         }
-        silent.into_iter().for_each(|one| self.silence(one));
-        lost_backups
-            .into_iter()
-            .for_each(|one| self.suspend_backed(one));
-        backed.into_iter().for_each(|one| self.begin_backed(one));
-        begun
+        for publication in news.muted {
+            self.silence(publication);
+        }
+        for publication in news.backup_ended {
+            self.suspend_backed(publication);
+        }
+        for publication in news.backup_begun {
+            self.begin_backed(publication);
+        }
+        news.begun
     }
 }
