@@ -3,12 +3,13 @@
 //! Not everything that moto does is right (it lets a compliance lock be shortened), so what it
 //! cannot show is shown by the double alone.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::thread::spawn;
+use std::time::Duration;
 
 use recorder::store::s3::{Hidden, S3Config, S3Error};
 
@@ -37,24 +38,36 @@ fn program() -> PathBuf {
     std::env::var_os("CONSILIUM_MOTO").map_or_else(installed, PathBuf::from)
 }
 
+/// Of its line `Running on http://127.0.0.1:45889`.
+fn port_in(line: &str) -> Option<u16> {
+    let (_, port) = line.split_once("Running on http://127.0.0.1:")?;
+    port.trim().parse().ok()
+}
+
 impl Moto {
+    /// It takes a port itself: one that we had found free could be somebody else's by then.
     fn start() -> Self {
-        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr());
-        let port = port.expect("a free port").port();
-        let child = Command::new(program())
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+        let mut child = Command::new(program())
+            .args(["-H", "127.0.0.1", "-p", "0"])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
                 panic!("{}: {error}; run deploy/setup.sh", program().display())
             });
-        let moto = Self { child, port };
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "moto does not listen");
-            sleep(Duration::from_millis(50));
-        }
+        let said = BufReader::new(child.stderr.take().expect("it is piped"));
+        let (found, port) = channel();
+        // Reads to the end, for it logs every request and would wait for a full pipe.
+        spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                if let Some(port) = port_in(&line) {
+                    let _ = found.send(port); // nobody asks twice
+                }
+            }
+        });
+        let mut moto = Self { child, port: 0 };
+        let port = port.recv_timeout(Duration::from_secs(120));
+        moto.port = port.expect("moto listens");
         moto
     }
 
