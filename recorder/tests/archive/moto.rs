@@ -61,7 +61,7 @@ impl Moto {
         spawn(move || {
             for line in said.lines().map_while(Result::ok) {
                 if let Some(port) = port_in(&line) {
-                    let _ = found.send(port); // nobody asks twice
+                    let _ = found.send(port); // whoever asked may have given up
                 }
             }
         });
