@@ -33,6 +33,7 @@ documentation() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 }
 
+step "machine" deploy/setup.sh
 step "format" cargo fmt --all --check
 step "web client" deploy/build-web.sh --check
 # From here on the web client that goes into the binary is there.
